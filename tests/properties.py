@@ -1,0 +1,44 @@
+"""What the property tests share: rows as parameters, floating leaves, random directions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from .registry import ROWS, Row
+
+every_op = pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+
+
+def sample(row: Row, seed: int = 0):
+    return row.sample(np.random.default_rng(seed))
+
+
+def floating(tree):
+    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating)]
+
+
+def assert_trees_close(one, two, rtol=1e-9, atol=1e-9):
+    left, right = jax.tree.leaves(one), jax.tree.leaves(two)
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rtol, atol=atol)
+
+
+def direction(row: Row, arguments, rng):
+    """A random direction in the differentiable arguments, zero where they are not finite."""
+    scale = {i: np.nanstd(np.asarray(arguments[i])) or 1.0 for i in row.differentiable}
+    noise = {i: scale[i] * rng.normal(size=np.shape(arguments[i])) for i in row.differentiable}
+    return tuple(jnp.where(jnp.isfinite(arguments[i]), noise[i], 0.0) for i in row.differentiable)
+
+
+def of_differentiable(row: Row, arguments):
+    """The op as a function of its differentiable arguments alone."""
+
+    def function(*values):
+        full = list(arguments)
+        for position, value in zip(row.differentiable, values, strict=True):
+            full[position] = value
+        return row.output(row.call(*full))
+
+    return function, tuple(jnp.asarray(arguments[i]) for i in row.differentiable)

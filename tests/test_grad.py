@@ -1,0 +1,36 @@
+"""First derivatives, forward and reverse, against finite differences along random directions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from .properties import direction, every_op, floating, of_differentiable, sample
+
+STEP = 1e-6
+
+
+def _dot(one, two):
+    return sum(float(jnp.vdot(a, b)) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True))
+
+
+@every_op
+@pytest.mark.parametrize("seed", [0, 1])
+def test_directional_derivatives(row, seed):
+    if not row.differentiable:
+        pytest.skip(f"{row.name} has no differentiable argument")
+    rng = np.random.default_rng(seed)
+    arguments = sample(row, seed)
+    function, point = of_differentiable(row, arguments)
+    tangent = direction(row, arguments, rng)
+    moved = [tuple(p + sign * STEP * t for p, t in zip(point, tangent, strict=True)) for sign in (1, -1)]
+    high, low = (floating(function(*values)) for values in moved)
+    finite = [(a - b) / (2 * STEP) for a, b in zip(high, low, strict=True)]
+    _, forward = jax.jvp(lambda *v: floating(function(*v)), point, tangent)
+    scale = np.sqrt(sum(float(jnp.sum(jnp.square(f))) for f in finite)) or 1.0
+    error = np.sqrt(sum(float(jnp.sum(jnp.square(a - b))) for a, b in zip(forward, finite, strict=True)))
+    assert error <= row.tolerance * scale
+    _, pullback = jax.vjp(lambda *v: floating(function(*v)), *point)
+    cotangent = [jnp.asarray(rng.normal(size=f.shape)) for f in finite]
+    reverse = pullback(cotangent)
+    np.testing.assert_allclose(_dot(reverse, tangent), _dot(cotangent, forward), rtol=1e-7, atol=1e-9 * scale)

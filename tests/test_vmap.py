@@ -1,0 +1,14 @@
+"""An op written for one item gives, vmapped over several, what a loop gives."""
+
+import jax
+import jax.numpy as jnp
+
+from .properties import assert_trees_close, every_op, sample
+
+
+@every_op
+def test_vmap_equals_loop(row):
+    items = [sample(row, seed) for seed in (0, 1, 2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *items)
+    looped = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[row.call(*item) for item in items])
+    assert_trees_close(jax.vmap(row.call)(*stacked), looped)
