@@ -1,0 +1,88 @@
+"""Every example in a docstring runs, and public docstrings keep their order."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import coronjax
+import coronjax.ops
+
+SECTIONS = ("Args:", "Returns:", "Raises:", "Example:", "Source:")
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+MODULES = sorted(
+    {"coronjax"}
+    | {module.name for module in pkgutil.walk_packages(coronjax.__path__, "coronjax.")} - {"coronjax.__main__"}
+)
+
+
+def examples() -> Iterator[doctest.DocTest]:
+    """The doctests of every module, each where it is written; the four usual names are there as in the documentation."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    for name in MODULES:
+        module = importlib.import_module(name)
+        for test in finder.find(module, name, module=module):
+            if test.examples:
+                test.globs |= {"jax": jax, "jnp": jnp, "np": np, "coronjax": coronjax}
+                yield test
+
+
+@pytest.mark.parametrize("test", list(examples()), ids=lambda test: test.name.removeprefix("coronjax."))
+def test_example_runs(test: doctest.DocTest) -> None:
+    """Run as a reader would, with JAX as it comes; an example that needs double precision says so."""
+    report: list[str] = []
+    before = jax.config.read("jax_enable_x64")
+    jax.config.update("jax_enable_x64", False)
+    try:
+        doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=report.append)
+    finally:
+        jax.config.update("jax_enable_x64", before)
+    assert not report, "".join(report)
+
+
+def public() -> list[tuple[str, object]]:
+    """Every public name of the package and of its steps, with what it stands for."""
+    found = []
+    for module in (coronjax, coronjax.ops):
+        for name in getattr(module, "__all__", ()):
+            item = getattr(module, name)
+            if callable(item):
+                found.append((f"{module.__name__}.{name}", item))
+    return found
+
+
+def headings(text: str) -> list[str]:
+    """The sections of a docstring, in their order."""
+    return re.findall(rf"^({'|'.join(SECTIONS)})", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "item"), public(), ids=[name for name, _ in public()])
+def test_docstring_keeps_the_order(name: str, item: object) -> None:
+    text = inspect.getdoc(item) or ""
+    lines = text.splitlines()
+    assert lines, f"{name} has no docstring"
+    assert lines[0].endswith("."), f"{name}: the first line is one sentence"
+    assert len(lines) == 1 or not lines[1], f"{name}: the summary fills one line"
+    found = headings(text)
+    assert found == sorted(found, key=SECTIONS.index), f"{name}: the sections stand as {found}"
+    if inspect.isfunction(item):
+        signature = inspect.signature(item)
+        needed = {"Example:", "Source:"}
+        needed |= {"Args:"} if signature.parameters else set()
+        needed |= {"Returns:"} if signature.return_annotation not in (None, "None") else set()
+        assert needed <= set(found), f"{name} lacks {sorted(needed - set(found))}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_module_says_what_it_is(name: str) -> None:
+    module = importlib.import_module(name)
+    empty = module.__file__ is not None and not Path(module.__file__).read_text(encoding="utf-8").strip()
+    assert empty or (module.__doc__ or "").strip()
