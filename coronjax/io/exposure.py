@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,32 +14,56 @@ from astropy.io import fits
 
 from ..cube import Cube
 from ..errors import ExposureError
-from .association import Association
+from .fits_file import FitsFile, open_fits
 
 if TYPE_CHECKING:
     import gwcs
 
-_CORONAGRAPHIC = ("NRC_CORON", "MIR_4QPM", "MIR_LYOT")
+CORONAGRAPHIC = ("NRC_CORON", "MIR_4QPM", "MIR_LYOT")
 _VARIANCES = ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Exposure:
-    """One exposure in memory: the file is closed, arrays are native-endian numpy."""
+class ExposureHeaders:
+    """What the headers of an exposure say, read without its pixels."""
 
     path: Path
-    cube: Cube  # [integration y x], float32 and uint32 numpy arrays; all planes valid
     primary: fits.Header  # of the primary HDU
-    headers: dict[str, fits.Header]  # by extension name, in the order of the file; ASDF included
-    area: np.ndarray | None  # [y x] float32, pixel area relative to nominal; None: missing or empty
-    int_times: fits.BinTableHDU | None  # as read; None: missing or empty
-    others: tuple[Any, ...] = ()  # HDUs that this package has no use for, as read, to be carried to products
-    asdf_bytes: bytes | None = field(default=None)  # content of the ASDF extension
+    headers: dict[str, fits.Header]  # by extension name (the first of each), in the order of the file
+    shape: tuple[int, int, int]  # integrations, rows, columns
     notes: tuple[str, ...] = ()  # what a user should know, a sentence each
 
     @property
     def sci_header(self) -> fits.Header:
-        """Header of the SCI extension (WCS keywords, BUNIT, exposure-dependent pointing)."""
+        """Header of the SCI extension (WCS keywords, BUNIT, pointing)."""
+        return self.headers["SCI"]
+
+    def keyword(self, name: str, default: Any = None) -> Any:
+        """A keyword of the primary header, else of the SCI header, else `default`."""
+        return self.primary.get(name, self.sci_header.get(name, default))
+
+    def __repr__(self) -> str:
+        """One line on what the exposure is, one on its size, one for each note."""
+        return _describe(self, type(self).__name__)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Exposure:
+    """One exposure in memory: its file is closed, its arrays are native-endian numpy."""
+
+    path: Path
+    cube: Cube  # [integration y x], float32 and uint32 numpy arrays; all planes valid
+    primary: fits.Header  # of the primary HDU
+    headers: dict[str, fits.Header]  # by extension name (the first of each), in the order of the file; ASDF included
+    area: np.ndarray | None  # [y x] float32, pixel area relative to nominal; None: missing or empty
+    int_times: fits.BinTableHDU | None  # as read; None: missing or empty
+    others: tuple[Any, ...] = ()  # HDUs that this package has no use for, as read, to be carried to products
+    asdf_bytes: bytes | None = None  # content of the ASDF extension
+    notes: tuple[str, ...] = ()  # what a user should know, a sentence each
+
+    @property
+    def sci_header(self) -> fits.Header:
+        """Header of the SCI extension (WCS keywords, BUNIT, pointing)."""
         return self.headers["SCI"]
 
     @property
@@ -53,45 +76,207 @@ class Exposure:
         return self.primary.get(name, self.sci_header.get(name, default))
 
     def gwcs(self) -> gwcs.WCS | None:
-        """The WCS of the ASDF extension; None where the file has none. Read on first use (asdf takes two seconds to import)."""
+        """The WCS of the ASDF extension, None where it has none; read on first use, since asdf takes seconds to import.
+
+        Raises:
+            ExposureError: the ASDF extension is damaged.
+        """
         return self._gwcs
 
     def asdf_tree(self) -> Any:
-        """The tree of the ASDF extension, lazily: references back to FITS arrays stay unresolved. Empty where there is none."""
+        """The tree of the ASDF extension, read on first use; an empty one where there is no such extension.
+
+        Nodes are built when they are touched, so references back to FITS extensions stay unresolved.
+
+        Raises:
+            ExposureError: the ASDF extension is damaged.
+        """
         return {} if self._asdf is None else self._asdf.tree
+
+    def __repr__(self) -> str:
+        """One line on what the exposure is, one on its size, one for each note."""
+        return _describe(self, type(self).__name__)
 
     @cached_property
     def _asdf(self) -> Any:
         if self.asdf_bytes is None:
             return None
-        import asdf
+        import asdf  # here, since it takes seconds
 
-        return asdf.open(io.BytesIO(self.asdf_bytes), lazy_load=True, lazy_tree=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of versions and tags: whether the WCS could be read is seen from its type
+            try:
+                # The tree is read from memory, so the file object stays open for the blocks that are loaded when touched.
+                return asdf.open(io.BytesIO(self.asdf_bytes), lazy_load=True, lazy_tree=True)
+            except Exception as error:  # YAML, schema and block errors have no common base
+                raise self._damaged(error) from error
 
     @cached_property
     def _gwcs(self) -> Any:
         tree = self.asdf_tree()
-        return tree["meta"].get("wcs") if "meta" in tree else None
+        if "wcs" not in tree.get("meta", {}):
+            return None
+        import gwcs
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                wcs = tree["meta"]["wcs"]
+            except Exception as error:
+                raise self._damaged(error) from error
+        return wcs if isinstance(wcs, gwcs.WCS) else None
+
+    def _damaged(self, error: Exception) -> ExposureError:
+        text = " ".join(str(error).split())
+        return ExposureError(f"the ASDF extension cannot be read: {text}", file=self.path, keyword="EXTNAME", value="ASDF")
 
 
 def read_exposure(path: str | Path) -> Exposure:
-    """Read a coronagraphic `_calints` file whole."""
+    """Read a coronagraphic `_calints` file whole.
+
+    Args:
+        path: a FITS file, plain or compressed, with extensions SCI [integration y x], MJy/sr, ERR and DQ of the same shape,
+            and as a rule VAR_POISSON, VAR_RNOISE, VAR_FLAT, AREA [y x], INT_TIMES and ASDF. A missing or empty one of the
+            latter, or one of another shape, counts as absent, with a note.
+
+    Returns:
+        `Exposure`, arrays native-endian float32 and uint32. References from the ASDF tree to FITS arrays stay unresolved.
+
+    Raises:
+        ExposureError: the file is missing, not FITS, truncated or damaged, is no coronagraphic exposure, lacks SCI, ERR or
+            DQ, or holds arrays that do not fit together.
+
+    Example:
+        >>> read_exposure("no_such_calints.fits")
+        Traceback (most recent call last):
+        ...
+        coronjax.errors.ExposureError: no_such_calints.fits: no such file
+    """
     path = Path(path)
-    with fits.open(path, memmap=False) as hdus:
-        cube = {name: np.asarray(hdus[name].data, np.float32) for name in ("SCI", "ERR")}
-        variances = {
-            name.lower(): np.asarray(hdus[name].data, np.float32)
-            for name in _VARIANCES
-            if name in hdus and hdus[name].data is not None
-        }
-        known = {"PRIMARY", "SCI", "ERR", "DQ", "AREA", "INT_TIMES", "ASDF", *_VARIANCES}
-        return Exposure(
-            path=path,
-            cube=Cube(cube["SCI"], cube["ERR"], np.asarray(hdus["DQ"].data, np.uint32), np.ones(len(cube["SCI"]), bool), **variances),
-            primary=hdus[0].header,
-            headers={hdu.name: hdu.header for hdu in hdus[1:]},
-            area=np.asarray(hdus["AREA"].data, np.float32) if "AREA" in hdus else None,
-            int_times=hdus["INT_TIMES"].copy() if "INT_TIMES" in hdus else None,
-            others=tuple(hdu.copy() for hdu in hdus[1:] if hdu.name not in known),
-            asdf_bytes=hdus["ASDF"].data["ASDF_METADATA"].tobytes() if "ASDF" in hdus else None,
-        )
+    notes: list[str] = []
+    with open_fits(path) as file:
+        _check_kind(file)
+        cube = _cube(file, notes)
+        area = _optional(file, "AREA", cube.sci.shape[1:], notes)
+        int_times = _int_times(file, len(cube.sci), notes)
+        asdf_bytes = _asdf_bytes(file, notes)
+        known = ("SCI", "ERR", "DQ", "AREA", "INT_TIMES", "ASDF", *_VARIANCES)
+        others = tuple(hdu.copy() for hdu in file.hdus[1:] if hdu.name not in known or hdu is not file.find(hdu.name))
+        primary, headers = file.hdus[0].header, _headers(file)
+    notes += [f"reading: {note}" for note in file.notes]
+    return Exposure(path, cube, primary, headers, area, int_times, others, asdf_bytes, tuple(notes))
+
+
+def read_headers(path: str | Path) -> ExposureHeaders:
+    """Read and check the headers of a `_calints` file without its pixels.
+
+    Args:
+        path: a FITS file as `read_exposure` takes it.
+
+    Returns:
+        `ExposureHeaders`.
+
+    Raises:
+        ExposureError: the file is missing, not FITS, truncated, no coronagraphic exposure, or lacks SCI, ERR or DQ.
+
+    Example:
+        >>> read_headers("no_such_calints.fits")
+        Traceback (most recent call last):
+        ...
+        coronjax.errors.ExposureError: no_such_calints.fits: no such file
+    """
+    with open_fits(path) as file:
+        _check_kind(file)
+        primary, headers = file.hdus[0].header, _headers(file)
+        found = file.find("SCI")
+        shape = found.shape
+    notes = tuple(f"reading: {note}" for note in file.notes)
+    return ExposureHeaders(Path(path), primary, headers, shape, notes)
+
+
+def _headers(file: FitsFile) -> dict[str, fits.Header]:
+    headers: dict[str, fits.Header] = {}
+    for hdu in file.hdus[1:]:
+        headers.setdefault(hdu.name, hdu.header)
+    return headers
+
+
+def _check_kind(file: FitsFile) -> None:
+    """A coronagraphic exposure with the extensions that cannot be done without, in shapes that fit."""
+    exp_type = file.hdus[0].header.get("EXP_TYPE")
+    if exp_type not in CORONAGRAPHIC:
+        message = f"not a coronagraphic exposure, whose type is one of {', '.join(CORONAGRAPHIC)}"
+        raise ExposureError(message, file=file.path, keyword="EXP_TYPE", value=exp_type)
+    shapes = {}
+    for name in ("SCI", "ERR", "DQ"):
+        hdu = file.find(name)
+        if hdu is None:
+            raise ExposureError("the extension is missing", file=file.path, keyword="EXTNAME", value=name)
+        if not isinstance(hdu, fits.ImageHDU | fits.CompImageHDU):
+            kind = hdu.header.get("XTENSION")
+            raise ExposureError(f"extension {name} is not an image", file=file.path, keyword="XTENSION", value=kind)
+        shapes[name] = hdu.shape
+    if len(shapes["SCI"]) != 3 or 0 in shapes["SCI"]:
+        message = "must have the axes integration, y, x, none of them empty"
+        raise ExposureError(message, file=file.path, keyword="SCI shape", value=shapes["SCI"])
+    for name in ("ERR", "DQ"):
+        if shapes[name] != shapes["SCI"]:
+            message = f"differs from the shape of SCI, {shapes['SCI']}"
+            raise ExposureError(message, file=file.path, keyword=f"{name} shape", value=shapes[name])
+
+
+def _cube(file: FitsFile, notes: list[str]) -> Cube:
+    sci, err = file.image("SCI", np.float32), file.image("ERR", np.float32)
+    dq = file.image("DQ", np.uint32)
+    assert sci is not None and err is not None and dq is not None  # _check_kind has seen their shapes
+    blank = np.flatnonzero((np.isnan(sci) | (dq & 1 != 0)).all(axis=(1, 2)))
+    if blank.size:
+        notes.append(f"integrations without a usable pixel (0-based): {', '.join(map(str, blank))}")
+    var_poisson, var_rnoise, var_flat = (_optional(file, name, sci.shape, notes) for name in _VARIANCES)
+    return Cube(sci, err, dq, np.ones(len(sci), bool), var_poisson, var_rnoise, var_flat)
+
+
+def _optional(file: FitsFile, name: str, shape: tuple[int, ...], notes: list[str]) -> np.ndarray | None:
+    """An image that can be done without: absent where it is missing, empty or of another shape."""
+    array = file.image(name, np.float32)
+    if array is None:
+        notes.append(f"{name} is {'missing' if file.find(name) is None else 'empty'}")
+    elif array.shape != shape:
+        notes.append(f"{name} has shape {array.shape} where {shape} is needed; it counts as missing")
+        return None
+    return array
+
+
+def _int_times(file: FitsFile, n_integrations: int, notes: list[str]) -> fits.BinTableHDU | None:
+    hdu = file.find("INT_TIMES")
+    if not isinstance(hdu, fits.BinTableHDU) or hdu.data is None or len(hdu.data) == 0:
+        notes.append(f"INT_TIMES is {'missing' if hdu is None else 'empty'}")
+        return None
+    if len(hdu.data) != n_integrations:
+        notes.append(f"INT_TIMES has {len(hdu.data)} rows for {n_integrations} integrations")
+    return hdu.copy()
+
+
+def _asdf_bytes(file: FitsFile, notes: list[str]) -> bytes | None:
+    """The ASDF extension as a table of one row or, as older files have it, as an image of bytes."""
+    hdu = file.find("ASDF")
+    content = b""
+    if isinstance(hdu, fits.BinTableHDU) and "ASDF_METADATA" in (hdu.columns.names or []) and len(hdu.data):
+        content = np.asarray(hdu.data["ASDF_METADATA"][0], np.uint8).tobytes()
+    elif isinstance(hdu, fits.ImageHDU) and hdu.data is not None:
+        content = np.asarray(hdu.data, np.uint8).tobytes()
+    if not content:
+        notes.append("there is no ASDF extension, so the WCS comes from the FITS keywords")
+    return content or None
+
+
+def _describe(exposure: Exposure | ExposureHeaders, title: str) -> str:
+    words = [str(exposure.keyword(name)) for name in ("INSTRUME", "DETECTOR", "FILTER", "CORONMSK", "SUBARRAY")]
+    planes, ny, nx = exposure.shape
+    target = exposure.keyword("TARGPROP") or exposure.keyword("TARGNAME") or "unnamed target"
+    lines = [
+        f"{title} {exposure.path.name}",
+        f"  {exposure.keyword('EXP_TYPE')}, {' '.join(word for word in words if word != 'None')}, {target}",
+        f"  {planes} integration{'s' * (planes != 1)} of {ny} x {nx} pixels (y x), {exposure.keyword('BUNIT')}",
+    ]
+    return "\n".join([*lines, *(f"  note: {note}" for note in exposure.notes)])

@@ -1,0 +1,157 @@
+"""Open a FITS file so that whatever is wrong with it is one typed error, and astropy's warnings become notes."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+
+from ..errors import ExposureError, InputError
+
+_DECOMPRESS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"BZh": bz2.decompress,
+    b"\xfd7zXZ": lzma.decompress,
+}
+
+
+@dataclass
+class FitsFile:
+    """An open FITS file whose size has been checked against its headers; arrays are read on demand."""
+
+    path: Path
+    hdus: fits.HDUList
+    notes: list[str] = field(default_factory=list)  # complete once the file is closed
+
+    def find(self, name: str) -> Any | None:
+        """The first extension of that name, or None."""
+        return next((hdu for hdu in self.hdus[1:] if hdu.name == name), None)
+
+    def image(self, name: str, dtype: type[np.generic]) -> np.ndarray | None:
+        """The pixels of an image extension as a native-endian array of `dtype`; None where it is missing or empty."""
+        hdu = self.find(name)
+        if hdu is None or isinstance(hdu, fits.ImageHDU | fits.CompImageHDU) and hdu.shape in ((), None):
+            return None
+        return self.pixels(hdu, dtype)
+
+    def pixels(self, hdu: Any, dtype: type[np.generic]) -> np.ndarray | None:
+        """The pixels of an image HDU as a native-endian array of `dtype`; None where it has none.
+
+        Raises:
+            ExposureError: the HDU is no image, or holds real numbers where `dtype` is an integer.
+        """
+        if not isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU):
+            kind = hdu.header.get("XTENSION")
+            raise ExposureError(f"extension {hdu.name} is not an image", file=self.path, keyword="XTENSION", value=kind)
+        data = hdu.data
+        del hdu.data  # astropy's cache: the big-endian original is not kept beside the copy
+        if data is None or data.size == 0:
+            return None
+        if np.issubdtype(dtype, np.integer) and not np.issubdtype(data.dtype, np.integer):
+            raise ExposureError(f"{hdu.name} must hold integers", file=self.path, keyword="BITPIX", value=hdu.header["BITPIX"])
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(data, dtype)
+
+
+@contextmanager
+def open_fits(path: str | Path) -> Iterator[FitsFile]:
+    """Open a FITS file, plain or compressed, and check that it is complete.
+
+    Args:
+        path: the file; whole-file gzip, bzip2 and xz compression is undone in memory.
+
+    Returns:
+        A context manager of `FitsFile`. What astropy warns of while it is open is in `notes` afterwards.
+
+    Raises:
+        ExposureError: the file is missing, unreadable, empty, not FITS, shorter than its headers say, or damaged.
+
+    Example:
+        >>> with open_fits("no_such_file.fits") as file:
+        ...     pass
+        Traceback (most recent call last):
+        ...
+        coronjax.errors.ExposureError: no_such_file.fits: no such file
+    """
+    path = Path(path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AstropyWarning)
+        try:
+            source, size = _source(path)
+            with fits.open(source, mode="readonly", memmap=False) as hdus:
+                file = FitsFile(path, hdus)
+                _check_complete(file, size)
+                _check_headers(file)
+                yield file
+        except InputError:
+            raise
+        except Exception as error:  # a damaged file makes astropy raise almost anything
+            text = " ".join(str(error).split())
+            raise ExposureError(f"not a FITS file or a damaged one: {text}", file=path) from error
+        for warning in caught:
+            note = " ".join(str(warning.message).split())
+            if not issubclass(warning.category, AstropyWarning):
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+            elif note not in file.notes:
+                file.notes.append(note)
+
+
+def _source(path: Path) -> tuple[Path | io.BytesIO, int]:
+    """What astropy is to open, and how many bytes it has."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(6)
+            size = stream.seek(0, io.SEEK_END)
+    except FileNotFoundError:
+        raise ExposureError("no such file", file=path) from None
+    except OSError as error:
+        raise ExposureError(f"the file cannot be read: {error.strerror}", file=path) from None
+    if size == 0:
+        raise ExposureError("the file is empty", file=path)
+    for magic, decompress in _DECOMPRESS.items():
+        if start.startswith(magic):
+            try:
+                content = decompress(path.read_bytes())
+            except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
+                raise ExposureError(f"damaged or truncated compression: {error}", file=path) from None
+            return io.BytesIO(content), len(content)
+    return path, size
+
+
+def _check_complete(file: FitsFile, size: int) -> None:
+    """Every HDU lies inside the file, and nothing but blank padding follows the last."""
+    end = 0
+    for index in range(len(file.hdus)):
+        info = file.hdus[index].fileinfo()
+        end = info["datLoc"] + info["datSpan"]
+        if end > size:
+            message = f"the file is truncated: extension {index} ({file.hdus[index].name}) ends at byte {end}"
+            raise ExposureError(message, file=file.path, keyword="file size", value=size)
+    if size > end:
+        stream = file.hdus[0].fileinfo()["file"]
+        stream.seek(end)
+        if stream.read(size - end).strip(b"\0 "):
+            message = f"the file is truncated or damaged: what follows extension {len(file.hdus) - 1} is no whole header"
+            raise ExposureError(message, file=file.path, keyword="file size", value=size)
+
+
+def _check_headers(file: FitsFile) -> None:
+    """Parse every card now, so that none fails or warns later; what astropy can repair is repaired."""
+    for hdu in file.hdus:
+        try:
+            for card in hdu.header.cards:
+                _ = card.value
+        except fits.VerifyError as error:
+            hdu.verify("silentfix")
+            file.notes.append(f"header of {hdu.name} repaired: {' '.join(str(error).split())}")
