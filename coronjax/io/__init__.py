@@ -1,0 +1,1 @@
+"""The host side of the border: associations, exposures, coordinates and products as files."""

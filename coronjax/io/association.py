@@ -40,7 +40,8 @@ class Association:
 
     def __repr__(self) -> str:
         """List product, members and notes, a line each."""
-        lines = [f"Association {self.path}", f"  product {self.product_name}, asn_id {self.asn_id}, pool {self.asn_pool}"]
+        lines = [f"Association {self.path}"]
+        lines += [f"  product {self.product_name}, asn_id {self.asn_id}, pool {self.asn_pool}"]
         for kind, paths in (("science", self.science), ("psf", self.psf)):
             lines += [f"  {kind:8}{path.name}" for path in paths]
         lines += [f"  ignored {name} ({exptype})" for name, exptype in self.ignored]
@@ -51,8 +52,8 @@ def read_association(path: str | Path, *, allow_outside: bool = False) -> Associ
     """Read and check an association file; its exposures must exist but are not opened.
 
     Args:
-        path: a JSON file with the fields of the JWST level-3 association schema. Members of exptype `science` and `psf`, in
-            any case, take part; their expname is relative to the file's folder. Only the first product is used.
+        path: a JSON file with the fields of the JWST level-3 association schema. Members of exptype `science` and `psf`,
+            in any case, take part; their expname is relative to the file's folder. Only the first product is used.
         allow_outside: accept members outside the file's folder. A link that lies in the folder is a member of it.
 
     Returns:
@@ -84,7 +85,8 @@ def read_association(path: str | Path, *, allow_outside: bool = False) -> Associ
             notes.append(f"member {expname} of exptype {exptype} is ignored")
     for kind, found in members.items():
         if not found:
-            raise AssociationError(f"the product has no member of exptype {kind}", file=path, keyword="exptype", value=kind)
+            message = f"the product has no member of exptype {kind}"
+            raise AssociationError(message, file=path, keyword="exptype", value=kind)
     _check_distinct(path, members)
     return Association(
         path=Path(os.path.abspath(path)),
@@ -107,7 +109,8 @@ def _parse(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise AssociationError(f"the association file cannot be read: {error.strerror}", file=path) from None
     except UnicodeDecodeError as error:
-        raise AssociationError(f"an association is UTF-8 text: {error.reason} at byte {error.start}", file=path) from None
+        message = f"an association is UTF-8 text: {error.reason} at byte {error.start}"
+        raise AssociationError(message, file=path) from None
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
@@ -174,7 +177,8 @@ def _members(path: Path, product: dict[str, Any]) -> Iterable[tuple[str, str]]:
         raise AssociationError("the product has a list of members", file=path, keyword="members", value=members)
     for member in members:
         if not isinstance(member, dict):
-            raise AssociationError("a member is a JSON object with expname and exptype", file=path, keyword="members", value=member)
+            message = "a member is a JSON object with expname and exptype"
+            raise AssociationError(message, file=path, keyword="members", value=member)
         for field in ("expname", "exptype"):
             value = member.get(field)
             if not isinstance(value, str) or not value.strip() or "\0" in value:
@@ -207,8 +211,9 @@ def _check_distinct(path: Path, members: dict[str, list[Path]]) -> None:
         for member in paths:
             real = member.resolve()
             if real in kinds:
-                both = "the file is both a science and a psf member" if kinds[real] != kind else f"the {kind} member occurs twice"
-                raise AssociationError(both, file=path, keyword="expname", value=member.name)
+                twice = f"the {kind} member occurs twice"
+                message = twice if kinds[real] == kind else "the file is both a science and a psf member"
+                raise AssociationError(message, file=path, keyword="expname", value=member.name)
             if member.name in names:
                 message = f"products of {names[member.name].parent} and {member.parent} would have the same names"
                 raise AssociationError(message, file=path, keyword="expname", value=member.name)

@@ -69,7 +69,8 @@ class Exposure:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Number of integrations, rows, columns."""
-        return self.cube.sci.shape
+        planes, ny, nx = self.cube.sci.shape
+        return planes, ny, nx
 
     def keyword(self, name: str, default: Any = None) -> Any:
         """A keyword of the primary header, else of the SCI header, else `default`."""
@@ -106,7 +107,7 @@ class Exposure:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions and tags: whether the WCS could be read is seen from its type
             try:
-                # The tree is read from memory, so the file object stays open for the blocks that are loaded when touched.
+                # Blocks are read from memory when they are touched, so the ASDF file is not closed.
                 return asdf.open(io.BytesIO(self.asdf_bytes), lazy_load=True, lazy_tree=True)
             except Exception as error:  # YAML, schema and block errors have no common base
                 raise self._damaged(error) from error
@@ -128,23 +129,24 @@ class Exposure:
 
     def _damaged(self, error: Exception) -> ExposureError:
         text = " ".join(str(error).split())
-        return ExposureError(f"the ASDF extension cannot be read: {text}", file=self.path, keyword="EXTNAME", value="ASDF")
+        message = f"the ASDF extension cannot be read: {text}"
+        return ExposureError(message, file=self.path, keyword="EXTNAME", value="ASDF")
 
 
 def read_exposure(path: str | Path) -> Exposure:
     """Read a coronagraphic `_calints` file whole.
 
     Args:
-        path: a FITS file, plain or compressed, with extensions SCI [integration y x], MJy/sr, ERR and DQ of the same shape,
-            and as a rule VAR_POISSON, VAR_RNOISE, VAR_FLAT, AREA [y x], INT_TIMES and ASDF. A missing or empty one of the
-            latter, or one of another shape, counts as absent, with a note.
+        path: a FITS file, plain or compressed, with extensions SCI [integration y x], MJy/sr, ERR and DQ of the same
+            shape, and as a rule VAR_POISSON, VAR_RNOISE, VAR_FLAT, AREA [y x], INT_TIMES and ASDF. One of the latter that
+            is missing, empty or of another shape counts as absent, with a note.
 
     Returns:
-        `Exposure`, arrays native-endian float32 and uint32. References from the ASDF tree to FITS arrays stay unresolved.
+        `Exposure`, arrays native-endian float32 and uint32.
 
     Raises:
-        ExposureError: the file is missing, not FITS, truncated or damaged, is no coronagraphic exposure, lacks SCI, ERR or
-            DQ, or holds arrays that do not fit together.
+        ExposureError: the file is missing, not FITS, truncated or damaged, is no coronagraphic exposure, lacks SCI, ERR
+            or DQ, or holds arrays that do not fit together.
 
     Example:
         >>> read_exposure("no_such_calints.fits")
@@ -188,8 +190,7 @@ def read_headers(path: str | Path) -> ExposureHeaders:
     with open_fits(path) as file:
         _check_kind(file)
         primary, headers = file.hdus[0].header, _headers(file)
-        found = file.find("SCI")
-        shape = found.shape
+        shape = file.hdus["SCI"].shape
     notes = tuple(f"reading: {note}" for note in file.notes)
     return ExposureHeaders(Path(path), primary, headers, shape, notes)
 
@@ -226,17 +227,19 @@ def _check_kind(file: FitsFile) -> None:
 
 
 def _cube(file: FitsFile, notes: list[str]) -> Cube:
-    sci, err = file.image("SCI", np.float32), file.image("ERR", np.float32)
-    dq = file.image("DQ", np.uint32)
-    assert sci is not None and err is not None and dq is not None  # _check_kind has seen their shapes
+    # numpy arrays stand where the type says jax: they are moved to the device by whoever computes with them
+    sci: Any = file.image("SCI", np.float32)
+    err: Any = file.image("ERR", np.float32)
+    dq: Any = file.image("DQ", np.uint32)
+    valid: Any = np.ones(len(sci), bool)
     blank = np.flatnonzero((np.isnan(sci) | (dq & 1 != 0)).all(axis=(1, 2)))
     if blank.size:
         notes.append(f"integrations without a usable pixel (0-based): {', '.join(map(str, blank))}")
     var_poisson, var_rnoise, var_flat = (_optional(file, name, sci.shape, notes) for name in _VARIANCES)
-    return Cube(sci, err, dq, np.ones(len(sci), bool), var_poisson, var_rnoise, var_flat)
+    return Cube(sci, err, dq, valid, var_poisson, var_rnoise, var_flat)
 
 
-def _optional(file: FitsFile, name: str, shape: tuple[int, ...], notes: list[str]) -> np.ndarray | None:
+def _optional(file: FitsFile, name: str, shape: tuple[int, ...], notes: list[str]) -> Any:
     """An image that can be done without: absent where it is missing, empty or of another shape."""
     array = file.image(name, np.float32)
     if array is None:

@@ -41,7 +41,7 @@ class FitsFile:
     def image(self, name: str, dtype: type[np.generic]) -> np.ndarray | None:
         """The pixels of an image extension as a native-endian array of `dtype`; None where it is missing or empty."""
         hdu = self.find(name)
-        if hdu is None or isinstance(hdu, fits.ImageHDU | fits.CompImageHDU) and hdu.shape in ((), None):
+        if hdu is None or (isinstance(hdu, fits.ImageHDU | fits.CompImageHDU) and not hdu.shape):
             return None
         return self.pixels(hdu, dtype)
 
@@ -59,7 +59,8 @@ class FitsFile:
         if data is None or data.size == 0:
             return None
         if np.issubdtype(dtype, np.integer) and not np.issubdtype(data.dtype, np.integer):
-            raise ExposureError(f"{hdu.name} must hold integers", file=self.path, keyword="BITPIX", value=hdu.header["BITPIX"])
+            bitpix = hdu.header["BITPIX"]
+            raise ExposureError(f"{hdu.name} must hold integers", file=self.path, keyword="BITPIX", value=bitpix)
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(data, dtype)
 
@@ -142,7 +143,7 @@ def _check_complete(file: FitsFile, size: int) -> None:
         stream = file.hdus[0].fileinfo()["file"]
         stream.seek(end)
         if stream.read(size - end).strip(b"\0 "):
-            message = f"the file is truncated or damaged: what follows extension {len(file.hdus) - 1} is no whole header"
+            message = f"the file is truncated or damaged: no whole header follows extension {len(file.hdus) - 1}"
             raise ExposureError(message, file=file.path, keyword="file size", value=size)
 
 

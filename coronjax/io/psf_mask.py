@@ -34,16 +34,16 @@ def read_psf_mask(source: str | Path | np.ndarray | None, exposure: Exposure | E
     """The registration weights for an exposure: given by the caller, else from a local CRDS cache, else uniform.
 
     Args:
-        source: an array [y x]; a FITS file with the array in its SCI extension or, failing that, its primary HDU; or None:
-            then the `crds` package chooses the reference file where it is installed and CRDS_PATH names a cache.
+        source: an array [y x]; a FITS file with the array in its SCI extension or, failing that, its primary HDU; or
+            None: the `crds` package then chooses the reference file where it is installed and CRDS_PATH names a cache.
         exposure: the science exposure that the weights are for; its shape, and the keywords that select a mask.
 
     Returns:
         `PsfMask`. Weights that are not finite become 0, with a note.
 
     Raises:
-        ExposureError: the file cannot be read, or the array is not 2-D, not of the exposure's size, not numeric, negative or
-            zero everywhere.
+        ExposureError: the file cannot be read, or the array is not of the exposures' image size, not numeric, negative
+            somewhere or zero everywhere.
 
     Example:
         >>> read_psf_mask(np.eye(4), exposure).weight.sum()  # doctest: +SKIP
@@ -58,14 +58,14 @@ def read_psf_mask(source: str | Path | np.ndarray | None, exposure: Exposure | E
             note = f"no PSF mask was given and {reason}: every pixel counts the same in the registration"
             return PsfMask(np.ones(shape, np.float32), "N/A", note)
         weight, notes = _read_file(found, exposure)
-        return _checked(weight, shape, found.name, f"crds://{found.name}", ["PSF mask chosen by CRDS", *notes])
+        return _checked(weight, shape, found, f"crds://{found.name}", ["PSF mask chosen by CRDS", *notes])
     if isinstance(source, str | Path):
         weight, notes = _read_file(Path(source), exposure)
         return _checked(weight, shape, Path(source), Path(source).name, ["PSF mask given as a file", *notes])
     return _checked(np.asarray(source), shape, None, "array", ["PSF mask given as an array"])
 
 
-def _checked(weight: np.ndarray, shape: tuple[int, ...], file: str | Path | None, source: str, notes: list[str]) -> PsfMask:
+def _checked(weight: np.ndarray, shape: tuple[int, ...], file: Path | None, source: str, notes: list[str]) -> PsfMask:
     if weight.shape != shape:
         message = f"a PSF mask must have the image size of the exposures (y, x), {shape}"
         raise ExposureError(message, file=file, keyword="PSF mask shape", value=weight.shape)
