@@ -1,4 +1,4 @@
-"""What the site needs beyond its plugins: maths as MathML, so that no page fetches a script, and the list of decisions."""
+"""What the site needs beyond its plugins: maths as MathML, so that pages fetch no script, and a list of decisions."""
 
 import re
 from pathlib import Path

@@ -18,14 +18,12 @@ import coronjax.ops
 
 SECTIONS = ("Args:", "Returns:", "Raises:", "Example:", "Source:")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-MODULES = sorted(
-    {"coronjax"}
-    | {module.name for module in pkgutil.walk_packages(coronjax.__path__, "coronjax.")} - {"coronjax.__main__"}
-)
+MODULES = ["coronjax", *sorted(module.name for module in pkgutil.walk_packages(coronjax.__path__, "coronjax."))]
+MODULES = [name for name in MODULES if not name.endswith("__main__")]
 
 
 def examples() -> Iterator[doctest.DocTest]:
-    """The doctests of every module, each where it is written; the four usual names are there as in the documentation."""
+    """The doctests of every module, each where it is written, with the usual four names."""
     finder = doctest.DocTestFinder(exclude_empty=True)
     for name in MODULES:
         module = importlib.import_module(name)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "coronjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# A part of the package may import itself and what stands here; a part without a row is on top and may import all but `cli`.
+# What a part of the package may import beside itself; a part without a row is on top and may import all but `cli`.
 MAY_IMPORT = {
     "cube": set(),
     "errors": set(),
