@@ -1,0 +1,187 @@
+"""KLIP: subtract the star with the leading Karhunen-Loeve modes of reference images, as gram -> weights -> apply.
+
+Derivatives are of first order, forward and reverse, with the choice of the modes held fixed. For zones see `gram`.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ..options import Klip
+from ._zones import each_zone, flat, hide_invalid, inner, remove_means, times
+from .gram import Gram
+from .spectral import eigenvalues, spectral_times
+from .subspace import Subspace, scatter, subspace
+
+
+class Weights(eqx.Module):
+    """What multiplies each reference to make the star in each science frame.
+
+    `[t]` is absent from the diagnostics where all science frames share their references.
+    """
+
+    weights: Float[Array, "z t k"]
+    eigenvalues: Float[Array, "*z_t k"]  # of the Gram matrix, descending
+    gap: Float[Array, "*z_t"]  # (last kept - first dropped) / last kept eigenvalue; 1: nothing was cut through
+    n_modes: Int[Array, "*z_t"]  # modes kept: truncate, or the rank of the references where that is less
+
+
+class KlipResult(eqx.Module):
+    """Star-subtracted frames and how the subtraction went; diagnostics as in `Weights`."""
+
+    residual: Float[Array, "t y x"]  # unit of the input; NaN outside every zone and in invalid frames
+    error: Float[Array, "y x"] | None  # unit of the input; None where it was not asked for
+    n_modes: Int[Array, "*z_t"]
+    gap: Float[Array, "*z_t"]
+    eigenvalues: Float[Array, "*z_t k"]
+
+
+def klip_weights(gram: Gram, *, truncate: Int[Array, ""] | int, eligible: Bool[Array, "t k"] | None = None) -> Weights:
+    r"""Weights of the references that project each science frame on the leading modes.
+
+    $$ w_t = V_K \Lambda_K^{-1} V_K^T B_t, \qquad G = V \Lambda V^T $$
+
+    Args:
+        gram: inner products of the frames.
+        truncate: modes kept. Traced: neither a change nor a sweep under `vmap` decomposes or compiles again.
+            More than the rank of the references means all of them; 0 leaves the removal of the means.
+        eligible: which references each science frame may use (self-exclusion, rotation). Each frame then has a
+            decomposition of its own; by default all share one.
+
+    Returns:
+        `Weights`. Invalid, ineligible and constant references have weight zero.
+
+    Example:
+        >>> frames = jnp.array([[[0.0, 2.0, 4.0]]])
+        >>> klip_weights(gram(frames, 3 * frames), truncate=1).weights.tolist()
+        [[[3.0]]]
+
+    Source: Soummer, Pueyo & Larkin (2012), ApJ 755, L28.
+    """
+
+    def one_zone(products: Array, cross: Array) -> Weights:
+        return _zone_weights(products, cross, truncate, eligible)
+
+    return jax.vmap(one_zone)(gram.products, gram.cross)
+
+
+def subtract(
+    science: Float[Array, "t y x"],
+    references: Float[Array, "k y x"],
+    weights: Float[Array, "z t k"],
+    *,
+    zones: Bool[Array, "z y x"] | None = None,
+    valid_references: Bool[Array, " k"] | None = None,
+    valid_science: Bool[Array, " t"] | None = None,
+    whole: Gram | None = None,
+) -> Float[Array, "t y x"]:
+    r"""Subtract the weighted references and the zone means; linear in the science frames at fixed weights.
+
+    $$ d_t = t - \bar t - \sum_k w_{tk} (r_k - \bar r_k) $$
+
+    Args:
+        science: science frames.
+        references: reference frames, same unit.
+        weights: of each reference in each science frame, see `klip_weights`.
+        zones: pixels of each zone; by default one zone of all pixels.
+        valid_references: false for padding.
+        valid_science: false for padding.
+        whole: the Gram matrix of all pixels, whose means are removed; needed where `science` is a block of pixels.
+
+    Returns:
+        Residuals; NaN outside every zone and in invalid frames.
+
+    Example:
+        >>> frames = jnp.array([[[0.0, 2.0]]])
+        >>> subtract(3 * frames, frames, jnp.array([[[3.0]]])).tolist()
+        [[[0.0, 0.0]]]
+    """
+    frames, targets = flat(references), flat(science)
+    means = (None, None) if whole is None else (whole.reference_means, whole.science_means)
+
+    def one_zone(used: Array | None, weight: Array, mean: Array | None, aim: Array | None) -> tuple[Array, None]:
+        centred = remove_means(frames, used, valid_references, mean)[0]
+        return remove_means(targets, used, valid_science, aim)[0] - times(weight, centred), None
+
+    residual = each_zone(one_zone, zones, jnp.full_like(targets, jnp.nan), weights, *means)[0]
+    return hide_invalid(residual, valid_science).reshape(science.shape)
+
+
+def klip(
+    science: Float[Array, "t y x"],
+    references: Float[Array, "k y x"],
+    *,
+    options: Klip,
+    zones: Bool[Array, "z y x"] | None = None,
+    eligible: Bool[Array, "t k"] | None = None,
+    valid_science: Bool[Array, " t"] | None = None,
+    valid_references: Bool[Array, " k"] | None = None,
+    error: bool = True,
+) -> KlipResult:
+    """Subtract the star from the integrations of one exposure.
+
+    The modes are computed once per exposure, from the references alone, unless `eligible` tells the frames apart.
+
+    Args:
+        science: integrations, finite where `zones` and `valid_science` hold, MJy/sr.
+        references: reference frames registered to them, finite likewise, MJy/sr.
+        options: `truncate`, the number of modes kept.
+        zones: pixels of each zone; by default one zone of all pixels.
+        eligible: which references each integration may use; by default all.
+        valid_science: false for padding.
+        valid_references: false for padding.
+        error: also compute `residual_error`, from all valid references. Static.
+
+    Returns:
+        `KlipResult`.
+
+    Example:
+        >>> frames = jnp.array([[[0.0, 2.0], [4.0, 1.0]]])
+        >>> klip(3 * frames + 1, frames, options=Klip()).residual.round(6).tolist()
+        [[[0.0, 0.0], [0.0, 0.0]]]
+
+    Source: klip step of calwebb_coron3, jwst 3.0.0, which Soummer, Pueyo & Larkin (2012), ApJ 755, L28, describe.
+    """
+    frames, targets = flat(references), flat(science)
+
+    def one_zone(used: Array | None) -> tuple[tuple[Array, Array | None], Weights]:
+        centred = remove_means(frames, used, valid_references)[0]
+        aims = remove_means(targets, used, valid_science)[0]
+        products, cross = inner(centred, centred), inner(centred, aims)
+        space = subspace(products, options.truncate)
+        if eligible is None:
+            found = _weights(space, cross)
+        else:
+            found = _zone_weights(products, cross, options.truncate, eligible)
+        noise = scatter(space, centred, valid_references) if error else None
+        return (aims - times(found.weights, centred), noise), found
+
+    empty = (jnp.full_like(targets, jnp.nan), jnp.full_like(frames[0], jnp.nan) if error else None)
+    (residual, noise), found = each_zone(one_zone, zones, empty)
+    residual = hide_invalid(residual, valid_science).reshape(science.shape)
+    noise = None if noise is None else noise.reshape(science.shape[1:])
+    return KlipResult(residual, noise, found.n_modes, found.gap, found.eigenvalues)
+
+
+def _weights(space: Subspace, cross: Array) -> Weights:
+    """The weights of one zone, [t k], and the diagnostics they share."""
+    product = spectral_times(space.spectrum, space.kept, cross, function="inverse", tolerance=space.tolerance)
+    values, n_modes = eigenvalues(space.spectrum), jnp.sum(space.kept)
+    padded = jnp.append(jnp.maximum(values, 0), 0)
+    last = jnp.where(n_modes > 0, padded[jnp.maximum(n_modes - 1, 0)], 1)
+    gap = jnp.where(n_modes > 0, (last - padded[n_modes]) / last, 1)
+    return Weights(jnp.where(space.usable[:, None], product, 0).T, values, gap, n_modes)
+
+
+def _zone_weights(products: Array, cross: Array, truncate: Array | int, eligible: Array | None) -> Weights:
+    if eligible is None:
+        return _weights(subspace(products, truncate), cross)
+
+    def one_frame(target: Array, allowed: Array) -> Weights:
+        found = _weights(subspace(products, truncate, allowed), target[:, None])
+        return eqx.tree_at(lambda w: w.weights, found, found.weights[0])
+
+    return jax.vmap(one_frame)(cross.T, eligible)

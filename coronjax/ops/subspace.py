@@ -1,0 +1,128 @@
+"""The subspace that the leading modes of the references span: their images, and what they leave of the references."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ._zones import each_zone, flat, remove_means, times
+from .gram import Gram
+from .spectral import Spectrum, decompose, eigenvalues, eigenvectors, rank_tolerance, spectral_times
+
+
+class Subspace(eqx.Module):
+    """The modes of one Gram matrix and which of them are kept."""
+
+    spectrum: Spectrum
+    kept: Bool[Array, " k"]
+    usable: Bool[Array, " k"]
+    tolerance: Float[Array, ""]
+
+
+def subspace(products: Array, truncate: Array | int, allowed: Array | None = None) -> Subspace:
+    """Decompose a Gram matrix, of the references allowed, and keep its leading modes."""
+    # A reference without variance spans nothing: it counts neither as a reference nor in the rank.
+    usable = jnp.diagonal(products) > 0
+    if allowed is not None:
+        usable = usable & allowed
+        products = jnp.where(usable[:, None] & usable[None, :], products, 0)
+    spectrum = decompose(products)
+    tolerance = rank_tolerance(spectrum.values, jnp.sum(usable))
+    order = jnp.arange(len(spectrum.values))
+    kept = (order < truncate) & (spectrum.values > tolerance)
+    return Subspace(spectrum, kept, usable, tolerance)
+
+
+def residual_error(
+    references: Float[Array, "k y x"],
+    gram: Gram,
+    *,
+    truncate: Int[Array, ""] | int,
+    zones: Bool[Array, "z y x"] | None = None,
+    valid_references: Bool[Array, " k"] | None = None,
+) -> Float[Array, "y x"]:
+    r"""How badly the kept modes reproduce the references: the scatter over them of their own residuals.
+
+    $$ e = (I - V_K V_K^T) (r - \bar r), \qquad
+       \sigma_p^2 = \frac{1}{n} \sum_k \Big( e_{kp} - \frac{1}{n} \sum_l e_{lp} \Big)^2 $$
+
+    Args:
+        references: reference frames.
+        gram: their inner products over all pixels.
+        truncate: modes kept, as in `klip_weights`.
+        zones: pixels of each zone; by default one zone of all pixels.
+        valid_references: false for padding; those do not count.
+
+    Returns:
+        Standard deviation over the references, in their unit: 0 where all modes are kept, NaN outside every zone.
+
+    Example:
+        >>> frames = jnp.array([[[0.0, 2.0, 5.0]], [[1.0, 0.0, 1.0]]])
+        >>> residual_error(frames, gram(frames, frames), truncate=2).tolist()
+        [[0.0, 0.0, 0.0]]
+    """
+    frames = flat(references)
+
+    def one_zone(used: Array | None, products: Array, means: Array) -> tuple[Array, None]:
+        centred = remove_means(frames, used, valid_references, means)[0]
+        return scatter(subspace(products, truncate), centred, valid_references), None
+
+    empty = jnp.full_like(frames[0], jnp.nan)
+    return each_zone(one_zone, zones, empty, gram.products, gram.reference_means)[0].reshape(references.shape[1:])
+
+
+def modes(
+    references: Float[Array, "k y x"],
+    gram: Gram,
+    *,
+    truncate: Int[Array, ""] | int,
+    zones: Bool[Array, "z y x"] | None = None,
+    valid_references: Bool[Array, " k"] | None = None,
+) -> Float[Array, "z k y x"]:
+    r"""Images of the Karhunen-Loeve modes, $Z = \Lambda_K^{-1/2} V_K^T (r - \bar r)$.
+
+    Args:
+        references: reference frames.
+        gram: their inner products over all pixels.
+        truncate: modes kept, as in `klip_weights`.
+        zones: pixels of each zone; by default one zone of all pixels.
+        valid_references: false for padding.
+
+    Returns:
+        Orthonormal images of zero mean, largest eigenvalue first, each with the sign that makes its largest
+        deviation positive; zero beyond the modes kept and outside the zone. The derivative of a single mode divides
+        by its distance to every other eigenvalue.
+
+    Example:
+        >>> frames = jnp.array([[[-2.0, 2.0]]])
+        >>> modes(frames, gram(frames, frames), truncate=1).shape
+        (1, 1, 1, 2)
+    """
+    frames = flat(references)
+
+    def one_zone(used: Array | None, products: Array, means: Array) -> tuple[None, Array]:
+        space = subspace(products, truncate)
+        values = jnp.where(space.kept, eigenvalues(space.spectrum), 1)
+        scale = jnp.where(space.kept, 1 / jnp.sqrt(values), 0)
+        vectors = eigenvectors(space.spectrum, space.tolerance)
+        images = times(scale[:, None] * vectors.T, remove_means(frames, used, valid_references, means)[0])
+        peak = jnp.take_along_axis(images, jnp.argmax(jnp.abs(images), axis=1)[:, None], axis=1)
+        return None, jnp.where(peak < 0, -images, images)
+
+    images = each_zone(one_zone, zones, None, gram.products, gram.reference_means)[1]
+    return images.reshape(*images.shape[:2], *references.shape[1:])
+
+
+def scatter(space: Subspace, centred: Array, valid: Array | None) -> Array:
+    """Scatter of the references' own residuals: projected on the dropped modes, so that nothing cancels."""
+    count = len(centred) if valid is None else jnp.maximum(jnp.sum(valid), 1)
+    counted = jnp.ones(len(centred), centred.dtype) if valid is None else valid.astype(centred.dtype)
+    # The mean over the references is removed from the small matrix, not from the large one.
+    select = counted[:, None] * (jnp.eye(len(centred), dtype=centred.dtype) - counted[None, :] / count)
+    # What has no variance is left over too, but counts only where something else is: otherwise nothing is left.
+    dropped = ~space.kept & jnp.any(~space.kept & (space.spectrum.values > space.tolerance))
+    rest = spectral_times(space.spectrum, dropped, select.T, function="projector", tolerance=space.tolerance)
+    variance = jnp.sum(times(rest.T, centred) ** 2, axis=0) / count
+    positive = variance > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
