@@ -1,0 +1,214 @@
+"""The products of a run as one object: arrays with header and WCS, in memory, and on disk once written."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from .cube import Cube
+
+if TYPE_CHECKING:
+    from .io.association import Association
+    from .io.exposure import Exposure
+    from .io.products import Product
+    from .options import Options
+    from .pipeline import Inputs
+    from .reduction import Reduction
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """How every reference plane was aligned to the first integration of one science exposure."""
+
+    names: tuple[str, ...]  # file of each plane
+    integrations: np.ndarray  # [plane], number of the integration in its file, from 1
+    shift: np.ndarray  # [plane 2], (x, y), pixels: how far the science image moves to match the plane
+    scale: np.ndarray  # [plane], flux of the plane over that of the science image
+    converged: np.ndarray  # [plane]
+    n_iterations: np.ndarray  # [plane]
+    residual: np.ndarray  # [plane], rms of the weighted residual, MJy/sr
+    standard_error: np.ndarray  # [plane 3], of shift x, shift y (pixels) and scale
+
+    def __repr__(self) -> str:
+        """Say how many planes converged and how far the farthest moved."""
+        farthest = np.max(np.hypot(*self.shift.T), initial=0.0)
+        return f"Alignment({self.converged.sum()} of {len(self.names)} planes converged, farthest {farthest:.3f} px)"
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The same as the columns of a table."""
+        return {
+            "FILE": np.array(self.names),
+            "INTEGRATION": self.integrations.astype(np.int32),
+            "SHIFT_X": self.shift[:, 0],
+            "SHIFT_Y": self.shift[:, 1],
+            "SCALE": self.scale,
+            "CONVERGED": self.converged,
+            "ITERATIONS": self.n_iterations.astype(np.int32),
+            "RESIDUAL": self.residual,
+            "SHIFT_X_ERR": self.standard_error[:, 0],
+            "SHIFT_Y_ERR": self.standard_error[:, 1],
+            "SCALE_ERR": self.standard_error[:, 2],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run made: products with arrays, headers and WCS; the fitted shifts; where the files are."""
+
+    i2d: Product | None  # None: resampling is skipped
+    psfsub: tuple[Product, ...]  # one per science exposure
+    psfalign: tuple[Product, ...]  # one per science exposure
+    psfstack: Product
+    crfints: tuple[Product, ...]  # reference exposures, then science; none where outlier detection is skipped
+    alignment: tuple[Alignment, ...]  # one per science exposure
+    association: Association
+    options: Options
+    reduction: Reduction  # numpy arrays
+    notes: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()  # of the files written
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        """All products, in the order they are written."""
+        sky = () if self.i2d is None else (self.i2d,)
+        return (*self.crfints, self.psfstack, *self.psfalign, *self.psfsub, *sky)
+
+    def write(self, folder: str | Path) -> Result:
+        """Write every product, each under its name only once it is complete.
+
+        Args:
+            folder: made where it is missing; files of the same name are replaced.
+
+        Returns:
+            The same result with `paths`.
+        """
+        from .io.products import write
+
+        return dataclasses.replace(self, paths=tuple(write(product, folder) for product in self.products))
+
+    def __repr__(self) -> str:
+        """List the products, a line each."""
+        lines = [f"Result of {self.association.path.name}"]
+        lines += [f"  {product!r}" for product in self.products]
+        lines += [f"  {alignment!r}" for alignment in self.alignment]
+        return "\n".join(lines)
+
+
+def assemble(inputs: Inputs, reduction: Reduction, options: Options) -> Result:
+    """Turn the arrays of a reduction into products with headers and WCS.
+
+    Args:
+        inputs: what was read.
+        reduction: its reduction, as numpy arrays.
+        options: those it was made with.
+
+    Returns:
+        `Result`, nothing written yet.
+    """
+    from .io import products
+
+    association, science, references = inputs.association, inputs.science_exposures, inputs.reference_exposures
+    provenance = products.provenance(dataclasses.asdict(options))
+    crfints: list[Product] = []
+    if not options.outlier_detection.skip:
+        for exposures, cube in ((references, reduction.references), (science, reduction.science)):
+            for i, exposure in enumerate(exposures):
+                crfints.append(products.crfints(exposure, association, _own_planes(cube, i, exposure), provenance))
+    valid = np.asarray(inputs.references.valid).ravel()
+    stack = jax.tree.map(lambda array: array[valid], reduction.psfstack)
+    psfstack = products.psfstack(references, association, stack, provenance)
+    alignment = tuple(_alignment(inputs, reduction, i) for i in range(len(science)))
+    psfalign, psfsub = [], []
+    for i, exposure in enumerate(science):
+        sci, err = reduction.psfalign.sci[i][valid], reduction.psfalign.err[i][valid]
+        psfalign.append(
+            products.psfalign(
+                exposure,
+                references,
+                association,
+                sci=sci,
+                err=err,
+                alignment=alignment[i].columns(),
+                mask_source=inputs.mask.source,
+                skipped=options.align_refs.skip,
+                provenance=provenance,
+            )
+        )
+        psfsub.append(
+            products.psfsub(
+                exposure,
+                association,
+                _own_planes(reduction.psfsub, i, exposure),
+                n_modes=int(reduction.subtraction.n_modes[i]),
+                skipped=options.klip.skip,
+                outliers_skipped=options.outlier_detection.skip,
+                provenance=provenance,
+            )
+        )
+    i2d = None if reduction.i2d is None else _sky_image(inputs, reduction, options, provenance)
+    return Result(
+        *(i2d, tuple(psfsub), tuple(psfalign), psfstack, tuple(crfints), alignment, association, options, reduction),
+        notes=inputs.notes,
+    )
+
+
+def _sky_image(inputs: Inputs, reduction: Reduction, options: Options, provenance: dict[str, Any]) -> Product:
+    from .io import products
+
+    image = reduction.i2d
+    assert image is not None
+    n_words = -(-sum(exposure.shape[0] for exposure in inputs.science_exposures) // 32)
+    arrays = {
+        "sci": image.sci,
+        "err": image.err,
+        "con": image.context[:n_words],
+        "wht": image.weight,
+        "var_poisson": image.var_poisson,
+        "var_rnoise": image.var_rnoise,
+        "var_flat": image.var_flat,
+    }
+    return products.i2d(
+        inputs.science_exposures,
+        inputs.association,
+        inputs.grid,
+        arrays,
+        pixel_maps=inputs.pixel_maps,
+        resampling=dataclasses.asdict(options.resample),
+        klip_skipped=options.klip.skip,
+        outliers_skipped=options.outlier_detection.skip,
+        provenance=provenance,
+    )
+
+
+def _own_planes(cube: Cube, index: int, exposure: Exposure) -> Cube:
+    """The integrations of one exposure, without padding, with every variance that its file has."""
+    n = exposure.shape[0]
+    own = {f.name: getattr(cube, f.name) for f in dataclasses.fields(Cube)}
+    own = {name: None if array is None else array[index, :n] for name, array in own.items()}
+    bad = (own["dq"] & 1) != 0
+    for name in ("var_poisson", "var_rnoise", "var_flat"):
+        kept = getattr(exposure.cube, name)
+        if own[name] is None and kept is not None:  # another exposure has none, so that it took no part
+            own[name] = np.where(bad, np.float32(np.nan), kept)
+    return Cube(**own)
+
+
+def _alignment(inputs: Inputs, reduction: Reduction, index: int) -> Alignment:
+    valid = np.asarray(inputs.references.valid).ravel()
+    found = jax.tree.map(lambda array: array[index][valid], reduction.registration)
+    exposures = inputs.reference_exposures
+    return Alignment(
+        names=tuple(e.path.name for e in exposures for _ in range(e.shape[0])),
+        integrations=np.concatenate([np.arange(1, e.shape[0] + 1) for e in exposures]),
+        shift=found.shift,
+        scale=found.scale,
+        converged=found.converged,
+        n_iterations=found.n_iterations,
+        residual=found.residual,
+        standard_error=found.standard_error,
+    )
