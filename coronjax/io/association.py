@@ -52,8 +52,8 @@ def read_association(path: str | Path, *, allow_outside: bool = False) -> Associ
     """Read and check an association file; its exposures must exist but are not opened.
 
     Args:
-        path: a JSON file with the fields of the JWST level-3 association schema. Members of exptype `science` and `psf`,
-            in any case, take part; their expname is relative to the file's folder. Only the first product is used.
+        path: a JSON file with the fields of the JWST level-3 association schema. Members of exptype `science` and
+            `psf`, in any case, take part; their expname is relative to the file's folder. The first product counts.
         allow_outside: accept members outside the file's folder. A link that lies in the folder is a member of it.
 
     Returns:

@@ -7,11 +7,12 @@ import gzip
 import io
 import lzma
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
@@ -89,10 +90,9 @@ def open_fits(path: str | Path) -> Iterator[FitsFile]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AstropyWarning)
         try:
-            source, size = _source(path)
-            with fits.open(source, mode="readonly", memmap=False) as hdus:
+            with _stream(path) as stream, fits.open(stream, mode="readonly", memmap=False) as hdus:
                 file = FitsFile(path, hdus)
-                _check_complete(file, size)
+                _check_complete(file, stream)
                 _check_headers(file)
                 yield file
         except InputError:
@@ -100,38 +100,40 @@ def open_fits(path: str | Path) -> Iterator[FitsFile]:
         except Exception as error:  # a damaged file makes astropy raise almost anything
             text = " ".join(str(error).split())
             raise ExposureError(f"not a FITS file or a damaged one: {text}", file=path) from error
-        for warning in caught:
-            note = " ".join(str(warning.message).split())
-            if not issubclass(warning.category, AstropyWarning):
-                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-            elif note not in file.notes:
-                file.notes.append(note)
+    for warning in caught:
+        note = " ".join(str(warning.message).split())
+        if not issubclass(warning.category, AstropyWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        elif note not in file.notes:
+            file.notes.append(note)
 
 
-def _source(path: Path) -> tuple[Path | io.BytesIO, int]:
-    """What astropy is to open, and how many bytes it has."""
+def _stream(path: Path) -> BinaryIO:
+    """The file, opened and undone of compression."""
     try:
-        with path.open("rb") as stream:
-            start = stream.read(6)
-            size = stream.seek(0, io.SEEK_END)
+        stream = path.open("rb")
+        start = stream.read(6)
+        stream.seek(0)
     except FileNotFoundError:
         raise ExposureError("no such file", file=path) from None
     except OSError as error:
         raise ExposureError(f"the file cannot be read: {error.strerror}", file=path) from None
-    if size == 0:
+    if not start:
+        stream.close()
         raise ExposureError("the file is empty", file=path)
     for magic, decompress in _DECOMPRESS.items():
         if start.startswith(magic):
             try:
-                content = decompress(path.read_bytes())
-            except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
+                with stream:
+                    return io.BytesIO(decompress(stream.read()))
+            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
                 raise ExposureError(f"damaged or truncated compression: {error}", file=path) from None
-            return io.BytesIO(content), len(content)
-    return path, size
+    return stream
 
 
-def _check_complete(file: FitsFile, size: int) -> None:
+def _check_complete(file: FitsFile, stream: BinaryIO) -> None:
     """Every HDU lies inside the file, and nothing but blank padding follows the last."""
+    size = stream.seek(0, io.SEEK_END)
     end = 0
     for index in range(len(file.hdus)):
         info = file.hdus[index].fileinfo()
@@ -139,12 +141,10 @@ def _check_complete(file: FitsFile, size: int) -> None:
         if end > size:
             message = f"the file is truncated: extension {index} ({file.hdus[index].name}) ends at byte {end}"
             raise ExposureError(message, file=file.path, keyword="file size", value=size)
-    if size > end:
-        stream = file.hdus[0].fileinfo()["file"]
-        stream.seek(end)
-        if stream.read(size - end).strip(b"\0 "):
-            message = f"the file is truncated or damaged: no whole header follows extension {len(file.hdus) - 1}"
-            raise ExposureError(message, file=file.path, keyword="file size", value=size)
+    stream.seek(end)
+    if stream.read().strip(b"\0 "):
+        message = f"the file is truncated or damaged: no whole header follows extension {len(file.hdus) - 1}"
+        raise ExposureError(message, file=file.path, keyword="file size", value=size)
 
 
 def _check_headers(file: FitsFile) -> None:
