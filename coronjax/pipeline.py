@@ -115,8 +115,7 @@ def load(
     references, reference_notes = _rectangular(reference_exposures)
     grid, pixel_maps, window = _geometry(science_exposures, options)
     notes = [*association.notes, *science_notes, *reference_notes, mask.note]
-    for exposure in science_exposures + reference_exposures:
-        notes += [f"{exposure.path.name}: {note}" for note in exposure.notes]
+    notes += _grouped_notes(science_exposures + reference_exposures)
     return Inputs(
         *(association, science_exposures, reference_exposures, mask, grid, science, references, pixel_maps, window),
         notes=tuple(note for note in notes if note),
@@ -176,6 +175,15 @@ def run(
             result = result.write(Path(output_dir))
             counts.append(f"{len(result.paths)} files in {output_dir}")
     return result
+
+
+def _grouped_notes(exposures: tuple[Exposure, ...]) -> list[str]:
+    """What is to be said of the exposures, once each: of which file, or of how many."""
+    files: dict[str, list[str]] = {}
+    for exposure in exposures:
+        for note in exposure.notes:
+            files.setdefault(note, []).append(exposure.path.name)
+    return [f"{names[0] if len(names) == 1 else f'{len(names)} exposures'}: {note}" for note, names in files.items()]
 
 
 def _geometry(exposures: tuple[Exposure, ...], options: Options) -> tuple[OutputGrid | None, np.ndarray, int]:
