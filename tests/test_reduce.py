@@ -1,0 +1,205 @@
+"""The chain as a whole: padding, order, scaling, zero-flux injection, skips, one compilation, derivatives."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import coronjax
+from coronjax import DQ, Cube, Options, reduce
+from coronjax.options import AlignRefs, Klip, OutlierDetection, Resample
+from coronjax.reduction import _reduce
+
+SHAPE = (24, 26)
+N_SCIENCE, N_REFERENCES = (2, 3), (3, 2)
+
+
+def _star(x: float, y: float, width: float = 3.0) -> np.ndarray:
+    """A smooth halo with a lumpy structure that moves with it."""
+    row, column = np.indices(SHAPE)
+    u, v = column - SHAPE[1] / 2 - x, row - SHAPE[0] / 2 - y
+    lumps = sum(np.cos(0.5 * u * np.cos(a) + 0.6 * v * np.sin(a) + 5 * a) for a in (0.3, 1.1, 2.0, 2.9))
+    return (3 + lumps) * np.exp(-(u**2 + v**2) / (2 * width**2 * 3))
+
+
+def _cube(rng: np.random.Generator, planes: tuple[int, int], flux: float, spread: float) -> Cube:
+    # Integrations of one exposure see one pointing: otherwise every pixel of the star is an outlier.
+    positions = rng.normal(0, spread, (planes[0], 2))
+    star = np.array([[_star(*position)] * planes[1] for position in positions])
+    noise = rng.normal(0, 0.02, star.shape)
+    sci = jnp.asarray(flux * star + noise)
+    variance = jnp.full(sci.shape, 4e-4 / 3)
+    err = jnp.full(sci.shape, 0.02)
+    return Cube(sci, err, jnp.zeros(sci.shape, jnp.uint32), jnp.ones(planes, bool), variance, variance, variance)
+
+
+def _arguments(seed: int = 0) -> dict:
+    rng = np.random.default_rng(seed)
+    row, column = np.indices(SHAPE, float)
+    maps = np.stack([np.stack([column + dx, row - dx], -1) for dx in (0.3, 0.7)])
+    return {
+        "science": _cube(rng, N_SCIENCE, 1.0, 0.02),
+        "references": _cube(rng, N_REFERENCES, 1.7, 0.3),
+        "psf_mask": jnp.ones(SHAPE),
+        "pixel_maps": maps,
+        "output_shape": (SHAPE[0], SHAPE[1] + 1),
+        "window": 3,
+    }
+
+
+OPTIONS = Options(klip=Klip(truncate=3))
+
+
+@pytest.fixture(scope="module")
+def reduction():
+    return reduce(**_arguments(), options=OPTIONS)
+
+
+def _with_science(arguments: dict, sci) -> dict:
+    return arguments | {"science": eqx.tree_at(lambda c: c.sci, arguments["science"], sci)}
+
+
+def test_star_is_subtracted(reduction):
+    arguments = _arguments()
+    assert np.std(reduction.psfsub.sci) < 0.1 * np.std(arguments["science"].sci)
+    assert bool(reduction.registration.converged.all())
+
+
+def test_zero_flux_injection_gives_the_reduction_back(reduction):
+    arguments = _arguments()
+    injected = arguments["science"].sci + 0.0 * _star(2.0, 2.0)
+    again = reduce(**_with_science(arguments, injected), options=OPTIONS)
+    jax.tree.map(np.testing.assert_array_equal, again, reduction)
+
+
+def test_a_companion_comes_through():
+    arguments = _arguments()
+    companion = np.exp(-((np.indices(SHAPE)[1] - 20) ** 2 + (np.indices(SHAPE)[0] - 6) ** 2) / 2)
+    with_it = reduce(**_with_science(arguments, arguments["science"].sci + companion), options=OPTIONS)
+    without = reduce(**arguments, options=OPTIONS)
+    gained = with_it.psfsub.sci - without.psfsub.sci
+    assert 0.5 < float(jnp.max(gained[:, :, 5:8, 19:22])) <= 1.0
+    peak = np.unravel_index(np.nanargmax(with_it.i2d.sci), with_it.i2d.sci.shape)
+    assert np.hypot(peak[0] - 5.5, peak[1] - 20.5) < 1.5
+
+
+def test_invalid_planes_change_nothing(reduction):
+    arguments = _arguments()
+
+    def padded(cube: Cube, *, exposures: bool) -> Cube:
+        def add(array, axis):
+            fill = jnp.nan if jnp.issubdtype(array.dtype, jnp.floating) else 0
+            return jnp.concatenate([array, jnp.full_like(jax.lax.slice_in_dim(array, 0, 1, axis=axis), fill)], axis)
+
+        cube = jax.tree.map(lambda a: add(a, 1), cube)
+        return jax.tree.map(lambda a: add(a, 0), cube) if exposures else cube
+
+    arguments["science"] = padded(arguments["science"], exposures=False)
+    arguments["references"] = padded(arguments["references"], exposures=True)
+    again = reduce(**arguments, options=OPTIONS)
+    for name in ("sci", "err", "weight", "var_poisson"):
+        np.testing.assert_allclose(getattr(again.i2d, name), getattr(reduction.i2d, name), rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(again.i2d.context[:1], reduction.i2d.context)
+    np.testing.assert_allclose(again.psfsub.sci[:, :3], reduction.psfsub.sci, atol=1e-9)
+
+
+def test_order_of_references_does_not_matter(reduction):
+    arguments = _arguments()
+    arguments["references"] = jax.tree.map(lambda a: a[::-1], arguments["references"])
+    np.testing.assert_allclose(reduce(**arguments, options=OPTIONS).i2d.sci, reduction.i2d.sci, atol=1e-8)
+
+
+def test_flux_of_references_does_not_matter(reduction):
+    arguments = _arguments()
+    references = arguments["references"]
+    scaled = eqx.tree_at(lambda c: (c.sci, c.err), references, (references.sci * 1e3, references.err * 1e3))
+    np.testing.assert_allclose(
+        reduce(**arguments | {"references": scaled}, options=OPTIONS).i2d.sci, reduction.i2d.sci, atol=1e-7
+    )
+
+
+def test_nan_pixels_stay_where_they_are(reduction):
+    arguments = _arguments()
+    spoiled = reduce(**_with_science(arguments, arguments["science"].sci.at[0, 1, 9, 9].set(jnp.nan)), options=OPTIONS)
+    assert np.isfinite(spoiled.psfsub.sci).all()
+    assert int(spoiled.psfsub.dq[0, 1, 9, 9]) == DQ.DO_NOT_USE
+    np.testing.assert_allclose(spoiled.i2d.sci[20:, 20:], reduction.i2d.sci[20:, 20:], atol=0.05)
+    assert np.isfinite(spoiled.i2d.sci[5:-5, 5:-5]).all()
+
+
+@pytest.mark.parametrize("step", ["outlier_detection", "align_refs", "klip", "resample"])
+def test_every_step_can_be_skipped(step):
+    options = dataclasses.replace(OPTIONS, **{step: dataclasses.replace(getattr(OPTIONS, step), skip=True)})
+    arguments = _arguments()
+    result = reduce(**arguments, options=options)
+    assert np.isfinite(result.psfsub.sci).all()
+    if step == "klip":
+        np.testing.assert_array_equal(result.psfsub.sci, arguments["science"].sci)
+    assert (result.i2d is None) == (step == "resample")
+
+
+def test_numbers_compile_once():
+    arguments = _arguments()
+    reduce(**arguments, options=OPTIONS)
+    before = _reduce._cache_size()
+    for options in (
+        Options(klip=Klip(truncate=2)),
+        Options(outlier_detection=OutlierDetection(snr=3.0, maskpt=0.5)),
+        Options(resample=Resample(pixfrac=0.8, fillval=0.0)),
+    ):
+        reduce(**_arguments(seed=1), options=options)
+    assert _reduce._cache_size() == before
+    reduce(**arguments, options=Options(align_refs=AlignRefs(median_box_length=5)))
+    assert _reduce._cache_size() == before + 1
+
+
+def test_derivatives_match_finite_differences():
+    arguments = _arguments()
+    rng = np.random.default_rng(3)
+    weight = jnp.asarray(rng.normal(size=(SHAPE[0], SHAPE[1] + 1)))
+    step = 1e-6
+
+    def figure(sci, references, maps):
+        changed = arguments | {"pixel_maps": maps}
+        changed["references"] = eqx.tree_at(lambda c: c.sci, arguments["references"], references)
+        image = reduce(**_with_science(changed, sci), options=OPTIONS).i2d.sci
+        return jnp.sum(jnp.where(jnp.isfinite(image), image, 0.0) * weight)
+
+    point = (arguments["science"].sci, arguments["references"].sci, jnp.asarray(arguments["pixel_maps"]))
+    for position in range(3):
+        move = [jnp.zeros_like(p) for p in point]
+        move[position] = jnp.asarray(rng.normal(size=point[position].shape))
+        high, low = (figure(*(p + sign * step * m for p, m in zip(point, move, strict=True))) for sign in (1, -1))
+        expected = float(high - low) / (2 * step)
+        gradient = jax.grad(figure, argnums=position)(*point)
+        assert np.isfinite(gradient).all()
+        np.testing.assert_allclose(float(jnp.vdot(gradient, move[position])), expected, rtol=2e-5)
+    _, forward = jax.jvp(lambda sci: figure(sci, *point[1:]), (point[0],), (move[0] + 1.0,))
+    reverse = jax.grad(figure)(*point)
+    np.testing.assert_allclose(float(forward), float(jnp.sum(reverse)), rtol=1e-8)
+
+
+def test_vmap_over_observations():
+    items = [_arguments(seed) for seed in (0, 1)]
+    fixed = {name: items[0][name] for name in ("output_shape", "window", "psf_mask", "pixel_maps")}
+
+    def image(science, references):
+        return reduce(science, references, **fixed, options=OPTIONS).i2d.sci
+
+    stacked = [jax.tree.map(lambda *a: jnp.stack(a), *(i[name] for i in items)) for name in ("science", "references")]
+    together = jax.vmap(image)(*stacked)
+    for one, item in zip(together, items, strict=True):
+        np.testing.assert_allclose(one, image(item["science"], item["references"]), atol=1e-8)
+
+
+def test_float64_without_x64_is_one_clear_error():
+    with jax.enable_x64(False), pytest.raises(coronjax.PrecisionError, match="jax_enable_x64"):
+        reduce(**_arguments(), options=OPTIONS)
+
+
+def test_shapes_are_checked():
+    with pytest.raises(ValueError, match="psf_mask has shape"):
+        reduce(**_arguments() | {"psf_mask": jnp.ones((3, 3))}, options=OPTIONS)
