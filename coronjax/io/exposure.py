@@ -114,15 +114,15 @@ class Exposure:
 
     @cached_property
     def _gwcs(self) -> Any:
-        tree = self.asdf_tree()
-        if "wcs" not in tree.get("meta", {}):
+        meta = self.asdf_tree().get("meta")
+        if not hasattr(meta, "keys") or "wcs" not in meta:
             return None
         import gwcs
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                wcs = tree["meta"]["wcs"]
+                wcs = meta["wcs"]
             except Exception as error:
                 raise self._damaged(error) from error
         return wcs if isinstance(wcs, gwcs.WCS) else None
@@ -138,8 +138,8 @@ def read_exposure(path: str | Path) -> Exposure:
 
     Args:
         path: a FITS file, plain or compressed, with extensions SCI [integration y x], MJy/sr, ERR and DQ of the same
-            shape, and as a rule VAR_POISSON, VAR_RNOISE, VAR_FLAT, AREA [y x], INT_TIMES and ASDF. One of the latter that
-            is missing, empty or of another shape counts as absent, with a note.
+            shape, and as a rule VAR_POISSON, VAR_RNOISE, VAR_FLAT, AREA [y x], INT_TIMES and ASDF. One of the latter
+            that is missing, empty or of another shape counts as absent, with a note.
 
     Returns:
         `Exposure`, arrays native-endian float32 and uint32.
