@@ -17,32 +17,30 @@ import coronjax
 import coronjax.ops
 
 SECTIONS = ("Args:", "Returns:", "Raises:", "Example:", "Source:")
+# What an example may use without importing it, beside what its own module has.
+USUAL = {"jax": jax, "jnp": jnp, "np": np, "coronjax": coronjax}
+USUAL |= {name: getattr(coronjax.ops, name) for name in coronjax.ops.__all__}
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MODULES = ["coronjax", *sorted(module.name for module in pkgutil.walk_packages(coronjax.__path__, "coronjax."))]
 MODULES = [name for name in MODULES if not name.endswith("__main__")]
 
 
 def examples() -> Iterator[doctest.DocTest]:
-    """The doctests of every module, each where it is written, with the usual four names."""
+    """The doctests of every module, each where it is written."""
     finder = doctest.DocTestFinder(exclude_empty=True)
     for name in MODULES:
         module = importlib.import_module(name)
         for test in finder.find(module, name, module=module):
             if test.examples:
-                test.globs |= {"jax": jax, "jnp": jnp, "np": np, "coronjax": coronjax}
+                test.globs = {**USUAL, **test.globs}
                 yield test
 
 
 @pytest.mark.parametrize("test", list(examples()), ids=lambda test: test.name.removeprefix("coronjax."))
 def test_example_runs(test: doctest.DocTest) -> None:
-    """Run as a reader would, with JAX as it comes; an example that needs double precision says so."""
+    """In double precision, as the documentation tells everybody who calls steps to set it."""
     report: list[str] = []
-    before = jax.config.read("jax_enable_x64")
-    jax.config.update("jax_enable_x64", False)
-    try:
-        doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=report.append)
-    finally:
-        jax.config.update("jax_enable_x64", before)
+    doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=report.append)
     assert not report, "".join(report)
 
 
@@ -73,7 +71,7 @@ def test_docstring_keeps_the_order(name: str, item: object) -> None:
     assert found == sorted(found, key=SECTIONS.index), f"{name}: the sections stand as {found}"
     if inspect.isfunction(item):
         signature = inspect.signature(item)
-        needed = {"Example:", "Source:"}
+        needed = {"Example:"}
         needed |= {"Args:"} if signature.parameters else set()
         needed |= {"Returns:"} if signature.return_annotation not in (None, "None") else set()
         assert needed <= set(found), f"{name} lacks {sorted(needed - set(found))}"

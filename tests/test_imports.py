@@ -19,9 +19,12 @@ MAY_IMPORT = {
     "options": {"cube", "errors"},
     "ops": {"cube", "options", "errors"},
     "io": {"cube", "errors"},
-    "pipeline": {"cube", "options", "errors", "ops", "io"},
-    "forward": {"cube", "options", "errors", "ops", "pipeline"},
-    "analysis": {"cube", "options", "errors", "ops", "pipeline"},
+    "session": set(),
+    "reduction": {"cube", "options", "errors", "ops"},
+    "result": {"cube", "options", "errors", "reduction", "io", "pipeline"},  # the last for its types alone
+    "pipeline": {"cube", "options", "errors", "ops", "reduction", "io", "session", "result"},
+    "forward": {"cube", "options", "errors", "ops", "reduction"},
+    "analysis": {"cube", "options", "errors", "ops", "reduction"},
 }
 # Device code takes arrays and gives arrays.
 OPS_THIRD_PARTY = {"jax", "equinox", "optax", "jaxtyping", "numpy"}

@@ -47,7 +47,7 @@ def run_official(asn: Path, folder: Path, settings: dict[str, Any]) -> None:
 def _as_official(name: str, value: Any) -> str:
     if name == "outlier_detection.snr":
         return f"{value} {value}"  # of the two numbers it wants it uses the first
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return str(value)
 
 
 def run_ours(asn: Path, folder: Path, settings: dict[str, Any]) -> Any:

@@ -52,7 +52,7 @@ DATASETS = (
     Dataset("nircam", 116, (101, 99), "--roll 90 --roll0 0",
             {"resample.pixel_scale": 0.05, "resample.rotation": 0.0, "klip.truncate": 6}),
     Dataset("nircam", 117, (88, 88), "--n-ref 3",
-            {"resample.output_shape": (120, 131), "resample.crpix": (60.0, 63.5)}),
+            {"resample.weight_type": "exptime", "resample.fillval": 0.0, "resample.pixel_scale_ratio": 1.2}),
     Dataset("nircam", 118, (91, 80), "--n-ref 3 --nints-sci 3",
             {"klip.truncate": 0, "align_refs.bad_bits": "DO_NOT_USE,HOT", "outlier_detection.maskpt": 0.5}),
     Dataset("nircam_bar", 119, (79, 79), "--roll -20 --roll0 181",

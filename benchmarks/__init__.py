@@ -1,0 +1,1 @@
+"""Measure coronjax against a numpy floor and other packages, on the same arrays in the same run."""

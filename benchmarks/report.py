@@ -1,0 +1,71 @@
+"""The table as Markdown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.harness import Row
+
+if TYPE_CHECKING:
+    from benchmarks.run import Measurement
+
+
+def head(arguments: argparse.Namespace) -> str:
+    """What was measured, how and on what."""
+    return f"""# Measurements
+
+Written by `make bench`. Every subject runs {arguments.rounds} times in turn with the others, each time in a process of
+its own, on the same arrays. The first call of a process stands apart, since it compiles or warms caches; the time is the
+median of the calls after it. Errors are against the same work in float64. Memory is the peak of the whole process.
+Ratios are against the first line: 2 means twice as long.
+
+Machine: {_processor()}, {os.cpu_count()} logical processors, {arguments.threads} threads for everybody;
+{platform.system()} {platform.machine()}, Python {platform.python_version()}. Size: {arguments.size}.
+"""
+
+
+def table(row: Row, size: dict[str, Any], found: list[Measurement]) -> str:
+    """One row of the benchmark: a table of all subjects."""
+    lines = [
+        f"## {row.title}\n",
+        row.work.format(**size) + "\n",
+        f"| | time | ratio | first call | memory | {row.unit} | versions |",
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]
+    base = next((m.median for m in found if m.times), None)
+    for m in found:
+        if not m.times or base is None:
+            lines.append(f"| {m.subject.name} | {m.failure} | | | | | |")
+            continue
+        versions = ", ".join(f"{name} {version}" for name, version in m.versions.items())
+        figures = (
+            _time(m.median),
+            f"{m.median / base:.2f}",
+            _time(min(m.first)),
+            f"{m.memory:.0f} MB",
+            f"{m.error:.1e}",
+        )
+        lines.append(f"| {m.subject.name} | {' | '.join(figures)} | {versions} |")
+    return "\n".join(lines) + "\n"
+
+
+def missing(row: Row, reason: str) -> str:
+    """A row that could not be measured at all."""
+    return f"## {row.title}\n\nNot measured: {reason}.\n"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,119 @@
+"""Measure every row and write the table: python -m benchmarks.run [--size quick] [--rows klip median] ..."""
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+import statistics
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import report, rows
+from benchmarks.environments import ROOT, Unavailable, python_of
+from benchmarks.harness import Row, Subject
+
+ORDER = ("klip", "registration", "median", "drizzle", "reduce", "process")
+
+
+@dataclass
+class Measurement:
+    """What is known about one subject after all rounds."""
+
+    subject: Subject
+    first: list[float] = field(default_factory=list)  # s, one for each process
+    times: list[float] = field(default_factory=list)  # s, the calls after the first
+    memory: float = 0.0  # MB
+    error: float = float("nan")
+    versions: dict[str, str] = field(default_factory=dict)
+    failure: str = ""
+
+    @property
+    def median(self) -> float:
+        """The median of the calls after the first, s."""
+        return statistics.median(self.times)
+
+
+def measure_row(name: str, row: Row, arguments: argparse.Namespace, folder: Path) -> list[Measurement]:
+    """Every subject in turn, and all of them again in each further round, so that a disturbance meets them alike."""
+    arrays = row.arrays(np.random.default_rng(arguments.seed), **row.sizes[arguments.size])
+    source = folder / f"{name}.npz"
+    np.savez(source, **arrays)  # type: ignore[arg-type]
+    reference = row.reference(arrays)
+    found = [Measurement(subject) for subject in row.subjects]
+    for _ in range(arguments.rounds):
+        for measurement in found:
+            if not measurement.failure:
+                _measure(measurement, name, source, arguments)
+            output = source.with_suffix(".out.npz")
+            if not measurement.failure:
+                with np.load(output) as file:
+                    measurement.error = row.error(dict(file), reference)
+                output.unlink()
+    return found
+
+
+def _measure(measurement: Measurement, row: str, source: Path, arguments: argparse.Namespace) -> None:
+    """One process of one subject; what goes wrong is kept for the table."""
+    subject = measurement.subject
+    if arguments.no_peers and subject.environment != "coronjax":
+        measurement.failure = "left out"
+        return
+    try:
+        python = python_of(subject.environment, install=not arguments.no_install)
+    except Unavailable as error:
+        measurement.failure = str(error)
+        return
+    threads = {f"{name}_NUM_THREADS": str(arguments.threads) for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
+    environment = {**os.environ, **threads, "PYTHONWARNINGS": "ignore", **subject.variables}
+    words = (row, subject.name, source, source.with_suffix(".out.npz"))
+    numbers = (arguments.repeats, arguments.seconds, arguments.threads)
+    command = [str(word) for word in (python, "-m", "benchmarks.child", *words, *numbers)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        measurement.failure = f"failed: {(done.stderr.strip().splitlines() or ['?'])[-1][:160]}"
+        return
+    result = json.loads(done.stdout.splitlines()[-1])
+    measurement.first.append(result["first"])
+    measurement.times += result["times"]
+    measurement.memory = max(measurement.memory, result["memory"])
+    measurement.versions = result["versions"]
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measure and write; the exit status is 1 where one of our own subjects failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", choices=("full", "quick", "tiny"), default="full")
+    parser.add_argument("--rows", nargs="*", choices=ORDER, default=ORDER)
+    parser.add_argument("--repeats", type=int, default=7, help="calls after the first, in each process")
+    parser.add_argument("--rounds", type=int, default=2, help="processes of each subject, all subjects in turn")
+    parser.add_argument("--seconds", type=float, default=60, help="stop repeating after this time")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--no-peers", action="store_true", help="leave out what needs an environment of its own")
+    parser.add_argument("--no-install", action="store_true", help="install no environments")
+    parser.add_argument("--output", type=Path, default=ROOT / "RESULTS.md")
+    arguments = parser.parse_args(words)
+    there = {module.name for module in pkgutil.iter_modules(rows.__path__)}
+    tables, failed = [report.head(arguments)], False
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (name for name in ORDER if name in arguments.rows and name in there):
+            row: Row = importlib.import_module(f"benchmarks.rows.{name}").ROW
+            try:
+                found = measure_row(name, row, arguments, Path(folder))
+            except Unavailable as error:
+                tables.append(report.missing(row, str(error)))
+                continue
+            failed |= any(m.failure.startswith("failed") and m.subject.environment == "coronjax" for m in found)
+            tables.append(report.table(row, row.sizes[arguments.size], found))
+            print(tables[-1], flush=True)
+    arguments.output.write_text("\n".join(tables), encoding="utf-8")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
