@@ -22,8 +22,14 @@ def check_consistent(association: Association, exposures: Sequence[Exposure | Ex
         AssociationError: an exposure differs from the first; names its file, the keyword and both values.
 
     Example:
-        >>> association = read_association("obs_asn.json")  # doctest: +SKIP
-        >>> check_consistent(association, [read_headers(path) for path in association.members])  # doctest: +SKIP
+        >>> from astropy.io import fits
+        >>> from pathlib import Path
+        >>> headers = [ExposureHeaders(Path(n), fits.Header(), {"SCI": fits.Header()}, (1, 4, 4)) for n in ("a", "b")]
+        >>> headers[1].primary["FILTER"] = "F444W"
+        >>> check_consistent(Association(Path("asn.json"), "c1", "none", "product", (), ()), headers)
+        Traceback (most recent call last):
+        ...
+        coronjax.errors.AssociationError: b: FILTER='F444W': a, the first exposure of asn.json, has None
     """
     if not exposures:
         raise AssociationError("no exposures", file=association.path, keyword="members", value=())

@@ -35,7 +35,8 @@ def read_psf_mask(source: str | Path | np.ndarray | None, exposure: Exposure | E
 
     Args:
         source: an array [y x]; a FITS file with the array in its SCI extension or, failing that, its primary HDU; or
-            None: the `crds` package then chooses the reference file where it is installed and CRDS_PATH names a cache.
+            None: the `crds` package then chooses the reference file where it is installed and CRDS_PATH names a cache
+            (from the cache alone unless the user's CRDS_SERVER_URL lets it ask a server).
         exposure: the science exposure that the weights are for; its shape, and the keywords that select a mask.
 
     Returns:
@@ -46,8 +47,9 @@ def read_psf_mask(source: str | Path | np.ndarray | None, exposure: Exposure | E
             somewhere or zero everywhere.
 
     Example:
-        >>> read_psf_mask(np.eye(4), exposure).weight.sum()  # doctest: +SKIP
-        np.float32(4.0)
+        >>> headers = ExposureHeaders(Path("sci.fits"), fits.Header(), {"SCI": fits.Header()}, (1, 4, 4))
+        >>> read_psf_mask(np.eye(4), headers)
+        PsfMask array: 4 x 4 pixels, mean weight 0.250; PSF mask given as an array
 
     Source: JWST PSFMASK reference files hold weights (1 = use), whatever their documentation says.
     """
@@ -130,7 +132,7 @@ def _find_in_crds(exposure: Exposure | ExposureHeaders) -> tuple[Path | None, st
     parameters["META.TELESCOPE"] = "JWST"
     try:
         found = crds.getreferences(parameters, reftypes=["psfmask"], observatory="jwst")["psfmask"]
-    except Exception as error:  # no rules, no network, no match: CRDS has many errors, and none of them is ours
+    except (Exception, SystemExit) as error:  # no rules, no network, no match; an empty cache makes crds exit
         return None, f"CRDS found none ({' '.join(str(error).split())})"
     if "N/A" in found.upper() or not Path(found).is_file():
         return None, f"CRDS found none ({found})"

@@ -138,7 +138,7 @@ def crds(tmp_path, monkeypatch):
 
     def getreferences(parameters, reftypes, observatory):
         package.asked = parameters, reftypes, observatory
-        if isinstance(package.found, Exception):
+        if isinstance(package.found, BaseException):
             raise package.found
         return {"psfmask": package.found}
 
@@ -167,7 +167,7 @@ def test_mask_from_crds(tmp_path, exposure, crds):
         assert parameters[name] == value
 
 
-@pytest.mark.parametrize("found", ["N/A", "NOT FOUND n/a", "/nowhere/mask.fits", OSError("no rules"), KeyError("x")])
+@pytest.mark.parametrize("found", ["N/A", "NOT FOUND n/a", "/nowhere/mask.fits", OSError("no rules"), SystemExit(-1)])
 def test_uniform_when_crds_finds_none(exposure, crds, found):
     crds.found = found
     uniform(exposure, f"CRDS found none ({found})")
