@@ -1,0 +1,203 @@
+"""The ASDF extension of products: the input's tree carried over as YAML, without building the objects it describes.
+
+Reading a WCS into objects and writing it again costs tens of milliseconds for each file and rewrites what it does not
+know; the tagged YAML and its binary blocks pass through unchanged instead.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.io import fits
+
+if TYPE_CHECKING:
+    import gwcs
+
+_BLOCK_MAGIC = b"\xd3BLK"
+_HASH = "_fits_hash"  # of headers that are about to change
+_FITS_KEYS = ("extra_fits", _HASH)  # what readers rebuild from the FITS file itself
+_PREAMBLE = b"#ASDF 1.0.0\n#ASDF_STANDARD %s\n"
+
+
+def carried_over(content: bytes | None, updates: Mapping[str, Any], *, drop: tuple[str, ...] = ()) -> bytes:
+    """An input's ASDF content with a few entries changed.
+
+    Array entries that stand for FITS extensions are left out: they go stale, and readers take them from the extensions.
+
+    Args:
+        content: of the input's ASDF extension; None where it has none.
+        updates: entries by place, for example `meta.filename`; None removes one.
+        drop: places to leave out, for example `meta.wcs`.
+
+    Returns:
+        Content of the new extension.
+    """
+    tree, blocks, standard = (_empty_tree(), [], "1.6.0") if content is None else _load(content)
+    _prepare(tree, {**dict.fromkeys(drop), **updates})
+    return _dump(tree, blocks, standard)
+
+
+def with_wcs(content: bytes | None, wcs: gwcs.WCS, updates: Mapping[str, Any], *, drop: tuple[str, ...] = ()) -> bytes:
+    """The same, with another WCS in place of the input's.
+
+    Args:
+        content: of the input's ASDF extension; None where it has none.
+        wcs: the new `meta.wcs`.
+        updates: entries by place; None removes one.
+        drop: places to leave out.
+
+    Returns:
+        Content of the new extension.
+    """
+    import asdf
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asdf.AsdfFile({"meta": {"wcs": wcs}}).write_to(buffer, all_array_storage="inline")
+    tree, blocks, standard = _load(buffer.getvalue())
+    if content is not None:
+        old = _load(content)[0]
+        old.get("meta", {}).pop("wcs", None)
+        # Tags of another version of the standard would not be understood beside the new ones: plain entries only.
+        for key, value in old.items():
+            if key not in tree and (plain := _plain(value)) is not None:
+                tree[key] = plain
+        tree["meta"] = {**(_plain(old.get("meta")) or {}), "wcs": tree["meta"]["wcs"]}
+    _prepare(tree, {**dict.fromkeys(drop), **updates})
+    return _dump(tree, blocks, standard)
+
+
+def asdf_hdu(content: bytes) -> fits.BinTableHDU:
+    """The extension ASDF around the content.
+
+    Args:
+        content: of an ASDF file.
+
+    Returns:
+        A table with one row and one column of bytes.
+    """
+    data = np.frombuffer(content, np.uint8)[None, :]
+    column = fits.Column(name="ASDF_METADATA", format=f"{data.size}B", array=data)
+    hdu = fits.BinTableHDU.from_columns([column], name="ASDF")
+    hdu.header["EXTVER"] = (1, "extension value")
+    return hdu
+
+
+def _empty_tree() -> Any:
+    from asdf.tagged import TaggedDict
+
+    return TaggedDict({"meta": {}}, "tag:stsci.edu:asdf/core/asdf-1.1.0")
+
+
+def _load(content: bytes) -> tuple[Any, list[bytes], str]:
+    """The tagged YAML tree, the binary blocks, and the version of the ASDF standard."""
+    import asdf
+
+    tree = asdf.util.load_yaml(io.BytesIO(content), tagged=True)
+    head = content[:200].split(b"#ASDF_STANDARD ", 1)
+    standard = head[1].split(b"\n", 1)[0].strip().decode() if len(head) == 2 else "1.5.0"
+    return tree, list(_blocks(content)), standard
+
+
+def _blocks(content: bytes) -> Iterator[bytes]:
+    """The binary blocks that follow the tree, in order, whole."""
+    position = content.find(b"\n...")
+    position = content.find(_BLOCK_MAGIC, position) if position >= 0 else -1
+    while position >= 0 and content[position : position + 4] == _BLOCK_MAGIC:
+        (header,) = struct.unpack(">H", content[position + 4 : position + 6])
+        (allocated,) = struct.unpack(">Q", content[position + 14 : position + 22])
+        end = position + 6 + header + allocated
+        yield content[position:end]
+        position = end
+
+
+def _prepare(tree: Any, updates: Mapping[str, Any]) -> None:
+    """Leave out what the FITS file says itself, and change entries."""
+    for key in [
+        key for key, value in tree.items() if key in _FITS_KEYS or "ndarray" in str(getattr(value, "_tag", ""))
+    ]:
+        del tree[key]
+    for place, value in updates.items():
+        *parents, name = place.split(".")
+        node = tree
+        for parent in parents:
+            if not isinstance(node.get(parent), Mapping):
+                if value is None:
+                    break
+                node[parent] = {}
+            node = node[parent]
+        else:
+            if value is None:
+                node.pop(name, None)
+            else:
+                node[name] = value
+
+
+def _plain(node: Any) -> Any:
+    """The node without tagged parts; None where it is tagged itself."""
+    if getattr(node, "_tag", None) is not None:
+        return None
+    if isinstance(node, Mapping):
+        parts = {key: _plain(value) for key, value in node.items()}
+        return {key: value for key, value in parts.items() if value is not None}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    return node
+
+
+def _arrays(node: Any, seen: set[int]) -> Iterator[Any]:
+    """Every array in the tree that is kept in a binary block."""
+    if id(node) in seen:
+        return
+    if isinstance(node, Mapping):
+        seen.add(id(node))
+        if "ndarray" in str(getattr(node, "_tag", "")) and isinstance(node.get("source"), int):
+            yield node
+        for value in node.values():
+            yield from _arrays(value, seen)
+    elif isinstance(node, list):
+        seen.add(id(node))
+        for value in node:
+            yield from _arrays(value, seen)
+
+
+def _dump(tree: Any, blocks: list[bytes], standard: str) -> bytes:
+    """Write the tree as YAML, followed by those blocks that it still refers to."""
+    import yaml
+
+    base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+    class TaggedDumper(base):  # type: ignore[misc, valid-type]
+        """Writes each node with the tag it was read with."""
+
+        def represent_data(self, data: Any) -> Any:
+            node = super().represent_data(getattr(data, "data", data) if hasattr(data, "_tag") else data)
+            if getattr(data, "_tag", None) is not None:
+                node.tag = data._tag
+            return node
+
+    numbers: dict[int, int] = {}
+    for array in _arrays(tree, set()):
+        array["source"] = numbers.setdefault(array["source"] % len(blocks), len(numbers))
+    text = io.BytesIO(_PREAMBLE % standard.encode())
+    text.seek(0, io.SEEK_END)
+    yaml.dump_all(
+        [tree],
+        text,
+        Dumper=TaggedDumper,
+        default_flow_style=None,
+        explicit_start=True,
+        explicit_end=True,
+        version=(1, 1),
+        tags={"!": "tag:stsci.edu:asdf/"},
+        allow_unicode=True,
+        encoding="utf-8",
+        sort_keys=False,
+    )
+    return text.getvalue() + b"".join(blocks[number] for number in numbers)
