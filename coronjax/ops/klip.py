@@ -55,6 +55,7 @@ def klip_weights(gram: Gram, *, truncate: Int[Array, ""] | int, eligible: Bool[A
         `Weights`. Invalid, ineligible and constant references have weight zero.
 
     Example:
+        >>> from coronjax.ops.gram import gram
         >>> frames = jnp.array([[[0.0, 2.0, 4.0]]])
         >>> klip_weights(gram(frames, 3 * frames), truncate=1).weights.tolist()
         [[[3.0]]]

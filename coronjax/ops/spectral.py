@@ -8,7 +8,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 Function = Literal["inverse", "projector"]
 
@@ -41,21 +41,23 @@ def decompose(matrix: Float[Array, "k k"]) -> Spectrum:
     return Spectrum(matrix, values[::-1], vectors[:, ::-1])
 
 
-def rank_tolerance(values: Float[Array, " k"], size: Int[Array, ""] | int) -> Float[Array, ""]:
-    """Below this an eigenvalue cannot be told from zero: machine epsilon, times size, times the largest one.
+def rank_tolerance(values: Float[Array, " k"]) -> Float[Array, ""]:
+    """Below this an eigenvalue cannot be told from zero: four machine epsilons of the largest one.
+
+    The eigenvalues of the null space of a computed Gram matrix stay below one, whatever its size; a bound that grows
+    with the size, as is usual, would give up modes that still carry the star in float32.
 
     Args:
         values: eigenvalues, descending.
-        size: number of rows that are not padding; padding then leaves the tolerance unchanged.
 
     Returns:
         The tolerance, in the unit of the eigenvalues.
 
     Example:
-        >>> float(rank_tolerance(jnp.zeros(3), 3))
+        >>> float(rank_tolerance(jnp.zeros(3)))
         0.0
     """
-    return jnp.finfo(values.dtype).eps * size * jnp.maximum(values[0], 0)
+    return 4 * jnp.finfo(values.dtype).eps * jnp.maximum(values[0], 0)
 
 
 def spectral_times(

@@ -28,7 +28,7 @@ def subspace(products: Array, truncate: Array | int, allowed: Array | None = Non
         usable = usable & allowed
         products = jnp.where(usable[:, None] & usable[None, :], products, 0)
     spectrum = decompose(products)
-    tolerance = rank_tolerance(spectrum.values, jnp.sum(usable))
+    tolerance = rank_tolerance(spectrum.values)
     order = jnp.arange(len(spectrum.values))
     kept = (order < truncate) & (spectrum.values > tolerance)
     return Subspace(spectrum, kept, usable, tolerance)
@@ -58,6 +58,7 @@ def residual_error(
         Standard deviation over the references, in their unit: 0 where all modes are kept, NaN outside every zone.
 
     Example:
+        >>> from coronjax.ops.gram import gram
         >>> frames = jnp.array([[[0.0, 2.0, 5.0]], [[1.0, 0.0, 1.0]]])
         >>> residual_error(frames, gram(frames, frames), truncate=2).tolist()
         [[0.0, 0.0, 0.0]]
@@ -95,6 +96,7 @@ def modes(
         by its distance to every other eigenvalue.
 
     Example:
+        >>> from coronjax.ops.gram import gram
         >>> frames = jnp.array([[[-2.0, 2.0]]])
         >>> modes(frames, gram(frames, frames), truncate=1).shape
         (1, 1, 1, 2)
