@@ -1,0 +1,90 @@
+r"""Weighted products of images under a shift, as trigonometric polynomials in that shift.
+
+A Fourier-shifted image is a band-limited function read at $x - s$. Its weighted product with another image, and its
+weighted square, are therefore finite Fourier series in $s$, whose coefficients are products of spectra. Built once,
+each is read with all derivatives at any shift by two small matrix products, without another FFT.
+"""
+
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+
+class Series(eqx.Module):
+    r"""$f(s) = \mathrm{Re} \sum_{jk} c_{jk}\, e^{-i(\omega_j s_y + \omega_k s_x)}$."""
+
+    coefficients: Complex[Array, "j k"]
+    omega_y: Float[Array, " j"]  # radians per pixel
+    omega_x: Float[Array, " k"]  # radians per pixel
+
+    def derivatives(self, shift: Float[Array, "2"]) -> tuple[Float[Array, ""], Float[Array, "2"], Float[Array, "2 2"]]:
+        """Value, gradient and Hessian at `shift` = (sx, sy)."""
+        rows, columns = _phases(self.omega_y, shift[1]), _phases(self.omega_x, shift[0])
+        inner = jnp.matmul(self.coefficients, columns, precision="highest")
+        table = jnp.matmul(rows.T, inner, precision="highest").real  # [order in sy, order in sx]
+        gradient = jnp.stack([table[0, 1], table[1, 0]])
+        return table[0, 0], gradient, jnp.array([[table[0, 2], table[1, 1]], [table[1, 1], table[2, 0]]])
+
+
+def _phases(omega: Float[Array, " k"], shift: Float[Array, ""]) -> Complex[Array, "k 3"]:
+    """The phase factors of one axis and their first two derivatives in the shift."""
+    phase = jax.lax.complex(jnp.cos(omega * shift), -jnp.sin(omega * shift))
+    return jnp.stack([phase, -1j * omega * phase, -(omega**2) * phase], axis=-1)
+
+
+def product_series(other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"], shape: tuple[int, int]) -> Series:
+    r"""$\sum_x A(x) S(I; s)(x)$ of two images given by their `rfft2`, `other` of A and `spectrum` of I."""
+    ny, nx = shape
+    coefficients = spectrum * jnp.conj(other) / (ny * nx)
+    rows, weights = np.fft.fftfreq(ny), np.full((ny, nx // 2 + 1), 2.0)  # a half plane stands for its mirror image too
+    weights[:, 0] = 1.0
+    if nx % 2 == 0:
+        weights[:, -1] = 1.0
+    if ny % 2 == 0:  # the Nyquist row is both -N/2 and +N/2, except where the columns are at theirs: one sign
+        coefficients = jnp.concatenate([coefficients, coefficients[ny // 2][None]])
+        rows = np.append(rows, 0.5)
+        weights = np.concatenate([weights, weights[ny // 2][None]])
+        share = np.full((2, nx // 2 + 1), 0.5)
+        if nx % 2 == 0:
+            share[:, -1] = 0.0, 1.0
+        weights[[ny // 2, ny]] *= share
+    real = coefficients.real.dtype
+    return Series(coefficients * weights.astype(real), _omega(rows, real), _omega(np.fft.rfftfreq(nx), real))
+
+
+def power_series(image: Float[Array, "y x"], weight: Float[Array, "y x"]) -> Series:
+    r"""$\sum_x V(x) S(I; s)(x)^2$ for `image` I and `weight` V.
+
+    The square has twice the bandwidth of the image, so it is formed on a grid fine enough to hold it.
+    """
+    (ny, nx), (my, mx) = image.shape, (_fine_size(n) for n in image.shape)
+    spectrum = jnp.fft.fftshift(jnp.fft.fft2(image))
+    before, after = (my // 2 - ny // 2, mx // 2 - nx // 2), (my // 2 - (ny + 1) // 2, mx // 2 - (nx + 1) // 2)
+    padded = jnp.pad(spectrum, tuple(zip(before, after, strict=True)))
+    fine = jnp.fft.ifft2(jnp.fft.ifftshift(padded)).real * (my * mx / (ny * nx))
+    rows, columns = np.round(np.fft.fftfreq(my) * my).astype(int), np.arange(mx // 2 + 1)
+    window = jnp.conj(jnp.fft.fft2(weight))[np.ix_(rows % ny, columns % nx)]
+    mirror = np.where(columns == 0, 1.0, 2.0).astype(image.dtype)
+    coefficients = jnp.fft.rfft2(fine**2) * window * (mirror / (my * mx))
+    return Series(coefficients, _omega(rows / ny, image.dtype), _omega(columns / nx, image.dtype))
+
+
+def _fine_size(n: int) -> int:
+    """The smallest even length with small prime factors that holds twice the frequencies of `n` points."""
+    return next(size for size in itertools.count(2 * n + 2, 2) if 30**20 % size == 0)
+
+
+def integer_products(
+    other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"], shape: tuple[int, int]
+) -> Float[Array, "y x"]:
+    r"""$\sum_x A(x) I(x - s)$ at every integer shift, in the order of `fftfreq`, from `rfft2` of A and I."""
+    return jnp.fft.irfft2(other * jnp.conj(spectrum), s=shape)
+
+
+def _omega(cycles: np.ndarray, dtype: np.dtype) -> Float[Array, " k"]:
+    """Cycles per pixel to radians per pixel."""
+    return jnp.asarray(2 * np.pi * cycles, dtype)
