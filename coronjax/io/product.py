@@ -9,13 +9,16 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 
 from .tree import asdf_hdu
+
+if TYPE_CHECKING:
+    from ..cube import Cube
 
 # What describes the file rather than the data, and is made anew with it.
 _STRUCTURE = re.compile(
@@ -168,3 +171,16 @@ def images(arrays: Mapping[str, Any], headers: Mapping[str, fits.Header]) -> lis
             header = plain_header(headers[name]) if name in headers else fits.Header()
             made.append(Extension(name, np.asarray(array), header))
     return made
+
+
+def cube_planes(cube: Cube) -> dict[str, np.ndarray | None]:
+    """The arrays of a cube by extension name.
+
+    Args:
+        cube: of numpy or JAX arrays.
+
+    Returns:
+        Numpy arrays; None where the cube has none.
+    """
+    names = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
+    return {name.upper(): None if (a := getattr(cube, name)) is None else np.asarray(a) for name in names}

@@ -7,6 +7,7 @@ know; the tagged YAML and its binary blocks pass through unchanged instead.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator, Mapping
@@ -71,6 +72,22 @@ def with_wcs(content: bytes | None, wcs: gwcs.WCS, updates: Mapping[str, Any], *
         tree["meta"] = {**(_plain(old.get("meta")) or {}), "wcs": tree["meta"]["wcs"]}
     _prepare(tree, {**dict.fromkeys(drop), **updates})
     return _dump(tree, blocks, standard)
+
+
+def has_wcs(content: bytes) -> bool:
+    """Whether the content describes a gwcs object, by its tag; nothing is built.
+
+    Args:
+        content: of an ASDF extension.
+
+    Returns:
+        True where it does.
+
+    Example:
+        >>> has_wcs(b"meta: {wcs: !<tag:stsci.edu:gwcs/wcs-1.4.0> {}}")
+        True
+    """
+    return re.search(rb"gwcs/wcs-\d", content) is not None
 
 
 def asdf_hdu(content: bytes) -> fits.BinTableHDU:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ExposureError, OptionsError
-from .footprint import format_s_region, parse_s_region, union
+from .footprint import parse_s_region
+from .grid import OutputGrid, gnomonic
 
 if TYPE_CHECKING:
     import gwcs
@@ -21,72 +20,7 @@ if TYPE_CHECKING:
 # A sky image larger than this on a side means that the exposures do not belong together.
 _LARGEST_SIDE = 30000
 
-
-@dataclass(frozen=True, eq=False)
-class OutputGrid:
-    """The pixels of the sky image: a gnomonic projection without distortion."""
-
-    shape: tuple[int, int]  # (ny, nx)
-    crpix: tuple[float, float]  # 0-based pixel (x, y) of the reference point
-    crval: tuple[float, float]  # right ascension and declination of the reference point, degrees
-    cdelt: float  # pixel scale, degrees
-    pc: np.ndarray  # [2 2] rotation, from pixels to (xi, eta)
-    pixel_scale_ratio: float  # output over input pixel scale
-    bounding_box: tuple[tuple[float, float], tuple[float, float]]  # ((x0, x1), (y0, y1)) that exposures can reach
-    frames: tuple[Any, Any]  # gwcs coordinate frames: detector, world
-    footprints: tuple[np.ndarray, ...] = ()  # [vertex 2] of right ascension and declination, degrees, of every exposure
-    notes: tuple[str, ...] = ()  # what a user should know, a sentence each
-
-    @cached_property
-    def wcs(self) -> gwcs.WCS:
-        """The grid as a gwcs object."""
-        import gwcs
-        from astropy.modeling.models import Pix2Sky_TAN
-        from gwcs.fitswcs import FITSImagingWCSTransform
-
-        transform = FITSImagingWCSTransform(
-            Pix2Sky_TAN(), crpix=self.crpix, crval=self.crval, cdelt=(self.cdelt, self.cdelt), pc=self.pc
-        )
-        wcs = gwcs.WCS([gwcs.Step(self.frames[0], transform), gwcs.Step(self.frames[1], None)])
-        wcs.bounding_box = self.bounding_box
-        wcs.pixel_shape = self.shape[::-1]
-        return wcs
-
-    def pixel_to_sky(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Right ascension and declination, degrees, of 0-based pixel positions."""
-        offsets = np.stack([np.asarray(x, float) - self.crpix[0], np.asarray(y, float) - self.crpix[1]])
-        xi, eta = np.deg2rad(np.tensordot(self.cdelt * self.pc, offsets, axes=1))
-        ra0, dec0 = np.deg2rad(self.crval)
-        depth = math.cos(dec0) - eta * math.sin(dec0)
-        ra = ra0 + np.arctan2(xi, depth)
-        dec = np.arctan2(math.sin(dec0) + eta * math.cos(dec0), np.hypot(xi, depth))
-        return np.rad2deg(ra) % 360.0, np.rad2deg(dec)
-
-    def sky_to_pixel(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """0-based pixel positions of right ascension and declination, degrees; NaN more than 90 degrees away."""
-        xi, eta = _gnomonic(np.asarray(ra, float), np.asarray(dec, float), self.crval)
-        x, y = np.tensordot(np.linalg.inv(self.cdelt * self.pc), np.stack([xi, eta]), axes=1)
-        return x + self.crpix[0], y + self.crpix[1]
-
-    def s_region(self) -> str:
-        """Outline of what the exposures cover within the image, as text of the keyword S_REGION; empty if nothing."""
-        ny, nx = self.shape
-        pixels = [np.stack(self.sky_to_pixel(*footprint.T), axis=1) for footprint in self.footprints]
-        return format_s_region([np.stack(self.pixel_to_sky(*p.T), axis=1) for p in union(pixels, width=nx, height=ny)])
-
-    def keywords(self) -> dict[str, tuple[Any, str]]:
-        """FITS keywords of the grid with their comments."""
-        cards: dict[str, tuple[Any, str]] = {"WCSAXES": (2, "number of World Coordinate System axes")}
-        for axis, (name, kind) in enumerate((("RA", "RA---TAN"), ("DEC", "DEC--TAN"))):
-            i = axis + 1
-            cards[f"CRPIX{i}"] = (float(self.crpix[axis]) + 1.0, f"Axis {i} pixel coordinate of ref point, 1-indexed")
-            cards[f"CRVAL{i}"] = (float(self.crval[axis]), f"[deg] {name} of the reference point")
-            cards[f"CTYPE{i}"] = (kind, f"Axis {i} type")
-            cards[f"CUNIT{i}"] = ("deg", f"Axis {i} units")
-            cards[f"CDELT{i}"] = (float(self.cdelt), f"[deg] Axis {i} increment per pixel")
-            for j in (1, 2):
-                cards[f"PC{i}_{j}"] = (float(self.pc[axis, j - 1]), "Linear transformation matrix element")
-        return cards
+__all__ = ["OutputGrid", "exposure_footprints", "exposure_wcs", "output_grid", "pixel_map"]
 
 
 def exposure_wcs(exposure: Exposure) -> tuple[gwcs.WCS, tuple[str, ...]]:
@@ -109,7 +43,7 @@ def exposure_wcs(exposure: Exposure) -> tuple[gwcs.WCS, tuple[str, ...]]:
         >>> header.update(dict(CTYPE2="DEC--TAN", CRPIX2=5, CRVAL2=0, CD2_2=1e-5))
         >>> bare = SimpleNamespace(path=Path("e.fits"), sci_header=header, shape=(1, 9, 9), gwcs=lambda: None)
         >>> wcs, notes = exposure_wcs(bare)
-        >>> [float(angle) for angle in wcs(4, 4)]
+        >>> [round(float(angle), 9) for angle in wcs(4, 4)]
         [10.0, 0.0]
     """
     found = exposure.gwcs()
@@ -203,7 +137,7 @@ def output_grid(
         scale = pixel_scale / 3600.0
         pixel_scale_ratio = scale / math.sqrt(_mean_pixel_area(first, wcs))
     ra, dec = np.concatenate(footprints).T
-    xi_eta = np.stack(_gnomonic(ra, dec, crval))
+    xi_eta = np.stack(gnomonic(ra, dec, crval))
     x, y = np.tensordot(np.linalg.inv(scale * pc), xi_eta, axes=1)
     crpix = (-float(x.min()), -float(y.min())) if crpix is None else (float(crpix[0]), float(crpix[1]))
     reach = ((x.min() + crpix[0], x.max() + crpix[0]), (y.min() + crpix[1], y.max() + crpix[1]))
@@ -238,17 +172,6 @@ def pixel_map(exposure: Exposure, grid: OutputGrid) -> np.ndarray:
     wcs, _ = exposure_wcs(exposure)
     y, x = np.indices(exposure.shape[1:], dtype=float)
     return np.stack(grid.sky_to_pixel(*wcs(x, y)), axis=-1)
-
-
-def _gnomonic(ra: np.ndarray, dec: np.ndarray, crval: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Gnomonic projection about `crval`, everything in degrees; NaN more than 90 degrees away."""
-    ra0, dec0 = np.deg2rad(crval)
-    turn, dec = np.deg2rad(ra) - ra0, np.deg2rad(dec)
-    depth = math.sin(dec0) * np.sin(dec) + math.cos(dec0) * np.cos(dec) * np.cos(turn)
-    depth = np.where(depth > 0, depth, np.nan)
-    xi = np.cos(dec) * np.sin(turn) / depth
-    eta = (math.cos(dec0) * np.sin(dec) - math.sin(dec0) * np.cos(dec) * np.cos(turn)) / depth
-    return np.rad2deg(xi), np.rad2deg(eta)
 
 
 def _vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
@@ -307,7 +230,7 @@ def _mean_pixel_area(exposure: Exposure, wcs: gwcs.WCS) -> float:
     ra, dec = wcs(x, y, with_bounding_box=False)
     # The azimuthal equal-area projection keeps the area; its bending of the outline is negligible over arcminutes.
     centre = _middle(np.stack([ra, dec], axis=1))
-    xi, eta = np.deg2rad(_gnomonic(ra, dec, centre))
+    xi, eta = np.deg2rad(gnomonic(ra, dec, centre))
     angle = np.arctan(np.hypot(xi, eta))
     shrink = 2 * np.sin(angle / 2) / np.where(angle > 0, np.tan(angle), 1.0)
     xi, eta = np.rad2deg(xi * shrink), np.rad2deg(eta * shrink)
