@@ -6,7 +6,10 @@ import sys
 import venv
 from pathlib import Path
 
+from benchmarks.harness import Arrays
+
 ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("CORONJAX_SHARED", ROOT.parent / "shared"))
 REQUIREMENTS = {
     "pyklip": ["pyklip==2.10.1"],
     "vip": ["vip_hci==2.1.1"],
@@ -30,6 +33,38 @@ def python_of(name: str, *, install: bool = True) -> Path:
         return _official(install)
     folder = ROOT / f".venv-peer-{name}"
     return _installed(folder, REQUIREMENTS[name], install)
+
+
+def simulated_association(case: str, seed: int, *arguments: str) -> Path:
+    """The association file of a simulated dataset in the official file format, made once and kept in ./build.
+
+    Raises:
+        Unavailable: the program that makes it, or the environment it needs, is not there.
+    """
+    program = SHARED / "tools/make_dataset.py"
+    if not program.exists():
+        raise Unavailable(f"no program {program}")
+    folder = ROOT / "build/benchmarks" / "-".join([case, str(seed), *(a.lstrip("-") for a in arguments)])
+    if not list(folder.glob("*_asn.json")):
+        python = python_of("official", install=False)
+        command = [str(python), str(program), case, str(folder), "--seed", str(seed), *arguments]
+        subprocess.run(command, check=True, capture_output=True)
+    return next(folder.glob("*_asn.json"))
+
+
+def official_run(python: str, asn: Path, folder: Path, *flags: str) -> Arrays:
+    """Run the official pipeline on an association; the image it makes."""
+    command = [python, str(SHARED / "tools/run_official.py"), str(asn), str(folder), *flags]
+    subprocess.run(command, check=True, capture_output=True)
+    return image_of(folder)
+
+
+def image_of(folder: Path) -> Arrays:
+    """The sky image among the products in a folder, and its weight."""
+    from astropy.io import fits
+
+    with fits.open(next(folder.glob("*_i2d.fits"))) as file:
+        return {"sci": file["SCI"].data.astype(float), "weight": file["WHT"].data.astype(float)}
 
 
 def _official(install: bool) -> Path:

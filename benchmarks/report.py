@@ -19,8 +19,8 @@ def head(arguments: argparse.Namespace) -> str:
     return f"""# Measurements
 
 Written by `make bench`. Every subject runs {arguments.rounds} times in turn with the others, each time in a process of
-its own, on the same arrays. The first call of a process stands apart, since it compiles or warms caches; the time is the
-median of the calls after it. Errors are against the same work in float64. Memory is the peak of the whole process.
+its own, on the same arrays. The first call of a process stands apart, since it compiles or warms caches; the time is
+the median of the calls after it. Errors are against the same work in float64. Memory is the peak of the whole process.
 Ratios are against the first line: 2 means twice as long.
 
 Machine: {_processor()}, {os.cpu_count()} logical processors, {arguments.threads} threads for everybody;

@@ -84,20 +84,25 @@ def _measure(measurement: Measurement, row: str, source: Path, arguments: argpar
     measurement.versions = result["versions"]
 
 
-def main(words: list[str] | None = None) -> int:
-    """Measure and write; the exit status is 1 where one of our own subjects failed."""
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """What to measure, and how long."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=("full", "quick", "tiny"), default="full")
     parser.add_argument("--rows", nargs="*", choices=ORDER, default=ORDER)
     parser.add_argument("--repeats", type=int, default=7, help="calls after the first, in each process")
     parser.add_argument("--rounds", type=int, default=2, help="processes of each subject, all subjects in turn")
     parser.add_argument("--seconds", type=float, default=60, help="stop repeating after this time")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-peers", action="store_true", help="leave out what needs an environment of its own")
     parser.add_argument("--no-install", action="store_true", help="install no environments")
     parser.add_argument("--output", type=Path, default=ROOT / "RESULTS.md")
-    arguments = parser.parse_args(words)
+    return parser.parse_args(words)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measure and write; the exit status is 1 where one of our own subjects failed."""
+    arguments = parse(words)
     there = {module.name for module in pkgutil.iter_modules(rows.__path__)}
     tables, failed = [report.head(arguments)], False
     with tempfile.TemporaryDirectory() as folder:

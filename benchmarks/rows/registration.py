@@ -14,7 +14,7 @@ def arrays(rng: np.random.Generator, n: int, size: int, reach: float) -> Arrays:
     shifts = rng.uniform(-reach, reach, (n, 2))
     moving = 1000 * star((size, size), middle, middle, size / 40) + rng.normal(0, 1, (size, size))
     spectrum = np.fft.rfft2(moving)
-    targets = np.array([_shifted(spectrum, moving.shape, s)[0] for s in shifts])
+    targets = np.array([shifted(spectrum, moving.shape, s)[0] for s in shifts])
     targets = targets * rng.uniform(0.5, 2, (n, 1, 1)) + rng.normal(0, 1, (n, size, size))
     weight = ((radius > size / 80) & (radius < size / 3)).astype(np.float32)
     return {"targets": targets.astype(np.float32), "moving": moving.astype(np.float32), "weight": weight}
@@ -32,7 +32,7 @@ def _phases(frequencies: np.ndarray, shift: float) -> tuple[np.ndarray, np.ndarr
     return np.where(last, np.cos(np.pi * shift), phase), np.where(last, -np.pi * np.sin(np.pi * shift), slope)
 
 
-def _shifted(spectrum: np.ndarray, shape: tuple[int, ...], shift: np.ndarray) -> np.ndarray:
+def shifted(spectrum: np.ndarray, shape: tuple[int, ...], shift: np.ndarray) -> np.ndarray:
     """The image moved by a shift, and its derivatives in the shift along x and y."""
     x, along_x = _phases(np.fft.rfftfreq(shape[1]), shift[0])
     y, along_y = (v[:, None] for v in _phases(np.fft.fftfreq(shape[0]), shift[1]))
@@ -64,7 +64,7 @@ def _gauss_newton(data: Arrays, tolerance: float = 1e-9, limit: int = 30) -> np.
         shift = _coarse(cross, power, 8)
         weighted = (target * weight)[inside]
         for _ in range(limit):
-            image, along_x, along_y = _shifted(spectrum, shape, shift)[:, inside] * weight[inside]
+            image, along_x, along_y = shifted(spectrum, shape, shift)[:, inside] * weight[inside]
             scale = weighted @ image / (image @ image)
             jacobian = np.stack([scale * along_x, scale * along_y, image])
             step = np.linalg.solve(jacobian @ jacobian.T, jacobian @ (weighted - scale * image))
