@@ -16,6 +16,7 @@ import pytest
 import coronjax
 import coronjax.ops
 
+ROOT = Path(__file__).parents[1]
 SECTIONS = ("Args:", "Returns:", "Raises:", "Example:", "Source:")
 # What an example may use without importing it, beside what its own module has.
 USUAL = {"jax": jax, "jnp": jnp, "np": np, "coronjax": coronjax}
@@ -53,6 +54,12 @@ def public() -> list[tuple[str, object]]:
             if callable(item):
                 found.append((f"{module.__name__}.{name}", item))
     return found
+
+
+def test_everything_public_is_in_the_reference() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference").glob("*.md"))
+    listed = set(re.findall(r"^::: (\S+)", pages, re.MULTILINE))
+    assert not {name for name, _ in public()} - listed
 
 
 def headings(text: str) -> list[str]:

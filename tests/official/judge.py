@@ -22,7 +22,8 @@ def program(*command: object) -> str:
     """Run a program and give back what it printed; what it printed is the message where it fails."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, f"{Path(str(command[1])).name} failed:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    name = next(Path(str(word)).name for word in command if str(word).endswith(".py"))
+    assert done.returncode == 0, f"{name} failed:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
     return done.stdout
 
 
