@@ -204,7 +204,9 @@ def _subtract_star(
     sci = target if options.klip.skip else subtracted.residual.astype(target.dtype)
     err = science.err if options.klip.skip else jnp.broadcast_to(subtracted.error, target.shape).astype(target.dtype)
     psfsub = eqx.tree_at(lambda c: (c.sci, c.err), science, (sci, err))
-    return Aligned(aligned, errors), registration, psfsub, Subtraction(subtracted.n_modes, subtracted.gap, subtracted.eigenvalues)
+    # One zone, the whole frame.
+    found = Subtraction(subtracted.n_modes[0], subtracted.gap[0], subtracted.eigenvalues[0])
+    return Aligned(aligned, errors), registration, psfsub, found
 
 
 def _check_precision(options: Options) -> None:

@@ -70,12 +70,13 @@ class Result:
     options: Options
     reduction: Reduction  # numpy arrays
     notes: tuple[str, ...] = ()
+    unresampled: tuple[Product, ...] = ()  # one per science integration, in place of `i2d` where that is skipped
     paths: tuple[Path, ...] = ()  # of the files written
 
     @property
     def products(self) -> tuple[Product, ...]:
         """All products, in the order they are written."""
-        sky = () if self.i2d is None else (self.i2d,)
+        sky = self.unresampled if self.i2d is None else (self.i2d,)
         return (*self.crfints, self.psfstack, *self.psfalign, *self.psfsub, *sky)
 
     def write(self, folder: str | Path) -> Result:
@@ -114,54 +115,49 @@ def assemble(inputs: Inputs, reduction: Reduction, options: Options) -> Result:
 
     association, science, references = inputs.association, inputs.science_exposures, inputs.reference_exposures
     provenance = products.provenance(dataclasses.asdict(options))
+    done: dict[str, Any] = {"provenance": provenance, "outliers_skipped": options.outlier_detection.skip}
     crfints: list[Product] = []
     if not options.outlier_detection.skip:
         for exposures, cube in ((references, reduction.references), (science, reduction.science)):
             for i, exposure in enumerate(exposures):
                 crfints.append(products.crfints(exposure, association, _own_planes(cube, i, exposure), provenance))
-    valid = np.asarray(inputs.references.valid).ravel()
-    stack = jax.tree.map(lambda array: array[valid], reduction.psfstack)
-    psfstack = products.psfstack(references, association, stack, provenance)
+    stack = jax.tree.map(lambda array: array[_valid(inputs)], reduction.psfstack)
+    psfstack = products.psfstack(references, association, stack, **done)
     alignment = tuple(_alignment(inputs, reduction, i) for i in range(len(science)))
-    psfalign, psfsub = [], []
-    for i, exposure in enumerate(science):
-        sci, err = reduction.psfalign.sci[i][valid], reduction.psfalign.err[i][valid]
-        psfalign.append(
-            products.psfalign(
-                exposure,
-                references,
-                association,
-                sci=sci,
-                err=err,
-                alignment=alignment[i].columns(),
-                mask_source=inputs.mask.source,
-                skipped=options.align_refs.skip,
-                provenance=provenance,
-            )
+    psfalign = tuple(
+        products.psfalign(
+            *(exposure, references, association),
+            sci=reduction.psfalign.sci[i][_valid(inputs)],
+            err=reduction.psfalign.err[i][_valid(inputs)],
+            alignment=alignment[i].columns(),
+            mask_source=inputs.mask.source,
+            skipped=options.align_refs.skip,
+            **done,
         )
-        psfsub.append(
-            products.psfsub(
-                exposure,
-                association,
-                _own_planes(reduction.psfsub, i, exposure),
-                n_modes=int(reduction.subtraction.n_modes[i]),
-                skipped=options.klip.skip,
-                outliers_skipped=options.outlier_detection.skip,
-                provenance=provenance,
-            )
-        )
-    i2d = None if reduction.i2d is None else _sky_image(inputs, reduction, options, provenance)
+        for i, exposure in enumerate(science)
+    )
+    cubes = [_own_planes(reduction.psfsub, i, exposure) for i, exposure in enumerate(science)]
+    psfsub = tuple(
+        products.psfsub(exposure, association, cube, n_modes=int(n_modes), skipped=options.klip.skip, **done)
+        for exposure, cube, n_modes in zip(science, cubes, reduction.subtraction.n_modes, strict=True)
+    )
+    done["klip_skipped"] = options.klip.skip
+    i2d = _sky_image(inputs, reduction, options, done)
+    unresampled = products.unresampled(science, association, cubes, **done) if i2d is None else ()
     return Result(
-        *(i2d, tuple(psfsub), tuple(psfalign), psfstack, tuple(crfints), alignment, association, options, reduction),
+        *(i2d, psfsub, psfalign, psfstack, tuple(crfints), alignment, association, options, reduction),
         notes=inputs.notes,
+        unresampled=unresampled,
     )
 
 
-def _sky_image(inputs: Inputs, reduction: Reduction, options: Options, provenance: dict[str, Any]) -> Product:
+def _sky_image(inputs: Inputs, reduction: Reduction, options: Options, done: dict[str, Any]) -> Product | None:
+    """The image of the sky as a product."""
     from .io import products
 
     image = reduction.i2d
-    assert image is not None
+    if image is None or inputs.grid is None:
+        return None
     n_words = -(-sum(exposure.shape[0] for exposure in inputs.science_exposures) // 32)
     arrays = {
         "sci": image.sci,
@@ -172,17 +168,15 @@ def _sky_image(inputs: Inputs, reduction: Reduction, options: Options, provenanc
         "var_rnoise": image.var_rnoise,
         "var_flat": image.var_flat,
     }
+    resampling = dataclasses.asdict(options.resample)
     return products.i2d(
-        inputs.science_exposures,
-        inputs.association,
-        inputs.grid,
-        arrays,
-        pixel_maps=inputs.pixel_maps,
-        resampling=dataclasses.asdict(options.resample),
-        klip_skipped=options.klip.skip,
-        outliers_skipped=options.outlier_detection.skip,
-        provenance=provenance,
+        inputs.science_exposures, inputs.association, inputs.grid, arrays, resampling=resampling, **done
     )
+
+
+def _valid(inputs: Inputs) -> np.ndarray:
+    """Which planes of the padded reference stack are integrations."""
+    return np.asarray(inputs.references.valid).ravel()
 
 
 def _own_planes(cube: Cube, index: int, exposure: Exposure) -> Cube:
@@ -199,8 +193,7 @@ def _own_planes(cube: Cube, index: int, exposure: Exposure) -> Cube:
 
 
 def _alignment(inputs: Inputs, reduction: Reduction, index: int) -> Alignment:
-    valid = np.asarray(inputs.references.valid).ravel()
-    found = jax.tree.map(lambda array: array[index][valid], reduction.registration)
+    found = jax.tree.map(lambda array: array[index][_valid(inputs)], reduction.registration)
     exposures = inputs.reference_exposures
     return Alignment(
         names=tuple(e.path.name for e in exposures for _ in range(e.shape[0])),
