@@ -28,7 +28,7 @@ def gwcs_from_keywords(exposure: Exposure) -> gwcs.WCS:
         exposure: an exposure whose SCI header has CTYPE, CRPIX, CRVAL and CD or CDELT and PC.
 
     Returns:
-        The WCS, its bounding box half a pixel about the array. Without AP and BP its inverse is numerical.
+        The WCS, its bounding box half a pixel about the array. Without AP and BP it has no inverse.
 
     Raises:
         ExposureError: a keyword is missing, or the projection is another.

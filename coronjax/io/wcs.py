@@ -209,15 +209,37 @@ def _orientation(exposure: Exposure, rotation: float | None) -> np.ndarray:
 
 def _scale_at_reference(exposure: Exposure, wcs: gwcs.WCS) -> float:
     """Geometric mean of the pixel's sides at the reference point, degrees."""
+    from astropy import units  # here, since they take half a second
+    from astropy.coordinates import angular_separation
+
     reference = (_number(exposure, "RA_REF"), _number(exposure, "DEC_REF"))
-    x, y = (float(v) for v in wcs.invert(*reference, with_bounding_box=False))
-    vectors = _vectors(*wcs(np.array([x, x + 1, x]), np.array([y, y, y + 1]), with_bounding_box=False))
-    steps = [math.atan2(np.linalg.norm(np.cross(vectors[0], v)), float(vectors[0] @ v)) for v in vectors[1:]]
-    scale = math.degrees(math.sqrt(steps[0] * steps[1]))
+    try:
+        x, y = (float(v) for v in wcs.backward_transform(*reference))
+    except NotImplementedError:  # a distortion without inverse
+        x, y = _solve(wcs, reference, exposure.shape[1:])
+    ra, dec = wcs(np.array([x, x + 1, x]), np.array([y, y, y + 1]), with_bounding_box=False) * units.deg
+    sides = angular_separation(ra[0], dec[0], ra[1:], dec[1:]).to_value(units.deg)
+    scale = math.sqrt(sides[0] * sides[1])
     if not math.isfinite(scale) or scale <= 0:
         message = "the WCS gives no pixel scale there"
         raise ExposureError(message, file=exposure.path, keyword="RA_REF, DEC_REF", value=reference)
     return scale
+
+
+def _solve(wcs: gwcs.WCS, sky: tuple[float, float], shape: tuple[int, int]) -> tuple[float, float]:
+    """The pixel (x, y) that falls on this place, by Newton's method on the gnomonic plane about it."""
+    x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+    for _ in range(20):
+        points = wcs(np.array([x, x + 1, x]), np.array([y, y, y + 1]), with_bounding_box=False)
+        plane = np.stack(gnomonic(points[0], points[1], sky))
+        slope = plane[:, 1:] - plane[:, :1]
+        if not np.isfinite(plane).all() or np.linalg.det(slope) == 0:
+            return math.nan, math.nan
+        dx, dy = np.linalg.solve(slope, -plane[:, 0])
+        x, y = x + float(dx), y + float(dy)
+        if math.hypot(dx, dy) < 1e-9:
+            break
+    return x, y
 
 
 def _mean_pixel_area(exposure: Exposure, wcs: gwcs.WCS) -> float:
