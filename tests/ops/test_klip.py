@@ -39,6 +39,7 @@ def _by_the_book(science, references, truncate):
     return np.reshape(residual, science.shape), np.std(left, axis=0).reshape(science.shape[1:])
 
 
+@jax.jit
 def _klip(science, references, truncate, **masks):
     return klip(science, references, options=Klip(truncate=truncate), **masks)
 
@@ -164,11 +165,10 @@ def test_order_and_flux(seed, scale, truncate):
     np.testing.assert_allclose(shuffled.error / scale, expected.error, atol=1e-8)
 
 
-@settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 1000), cuts=st.lists(st.integers(0, 15), max_size=4))
-def test_blocks_of_pixels_add_up(seed, cuts):
-    science, references = _scene(seed=seed)
-    bounds = [0, *sorted(cuts), 15]
+@pytest.mark.parametrize("cuts", [[], [0, 5, 5, 12]])
+def test_blocks_of_pixels_add_up(cuts):
+    science, references = _scene()
+    bounds = [0, *cuts, 15]
     blocks = [slice(a, b) for a, b in pairwise(bounds)]
     zones = jnp.ones((1, 15, 17), bool).at[0, 3:8, 2].set(False)
     whole = gram(references, science, zones=zones)
