@@ -50,6 +50,7 @@ class Inputs:
     science: Cube  # [exp int y x], numpy, padded
     references: Cube  # [exp int y x], numpy, padded
     pixel_maps: np.ndarray  # [exp y x 2]
+    visited: np.ndarray  # [exp y x], pixels that are resampled
     window: int
     notes: tuple[str, ...]
 
@@ -66,6 +67,7 @@ class Inputs:
             "background": np.array([_background(e) for e in self.science_exposures]),
             "pixel_scale_ratio": 1.0 if self.grid is None else self.grid.pixel_scale_ratio,
             "zero_non_science": first.keyword("INSTRUME") == "MIRI",
+            "visited": self.visited,
             "window": self.window,
         }
 
@@ -113,11 +115,13 @@ def load(
     reference_exposures = tuple(read_exposure(path) for path in association.psf)
     science, science_notes = _rectangular(science_exposures)
     references, reference_notes = _rectangular(reference_exposures)
-    grid, pixel_maps, window = _geometry(science_exposures, options)
+    grid, pixel_maps, visited, window = _geometry(science_exposures, options)
     notes = [*association.notes, *science_notes, *reference_notes, mask.note]
     notes += _grouped_notes(science_exposures + reference_exposures)
     return Inputs(
-        *(association, science_exposures, reference_exposures, mask, grid, science, references, pixel_maps, window),
+        *(association, science_exposures, reference_exposures, mask, grid, science, references, pixel_maps),
+        visited=visited,
+        window=window,
         notes=tuple(note for note in notes if note),
     )
 
@@ -186,14 +190,17 @@ def _grouped_notes(exposures: tuple[Exposure, ...]) -> list[str]:
     return [f"{names[0] if len(names) == 1 else f'{len(names)} exposures'}: {note}" for note, names in files.items()]
 
 
-def _geometry(exposures: tuple[Exposure, ...], options: Options) -> tuple[OutputGrid | None, np.ndarray, int]:
-    """The output grid, the pixel map of every science exposure, and the window of their overlaps."""
+def _geometry(
+    exposures: tuple[Exposure, ...], options: Options
+) -> tuple[OutputGrid | None, np.ndarray, np.ndarray, int]:
+    """The output grid; the pixel map of every science exposure and its visited pixels; the window of the overlaps."""
     from .io.wcs import output_grid, pixel_map
-    from .ops import overlap_window
+    from .ops import overlap_window, visited_pixels
 
     chosen = options.resample
     if chosen.skip:
-        return None, np.zeros((len(exposures), *exposures[0].shape[-2:], 2)), 1
+        frames = (len(exposures), *exposures[0].shape[-2:])
+        return None, np.zeros((*frames, 2)), np.ones(frames, bool), 1
     grid = output_grid(
         exposures,
         pixel_scale_ratio=chosen.pixel_scale_ratio,
@@ -204,7 +211,8 @@ def _geometry(exposures: tuple[Exposure, ...], options: Options) -> tuple[Output
         crval=chosen.crval,
     )
     pixel_maps = np.stack([pixel_map(exposure, grid) for exposure in exposures])
-    return grid, pixel_maps, max(overlap_window(one, chosen.pixfrac) for one in pixel_maps)
+    visited = np.stack([visited_pixels(one, grid.shape) for one in pixel_maps])
+    return grid, pixel_maps, visited, max(overlap_window(one, chosen.pixfrac) for one in pixel_maps)
 
 
 def _rectangular(exposures: tuple[Exposure, ...]) -> tuple[Cube, list[str]]:

@@ -66,6 +66,7 @@ def reduce(
     background: Float[Array, " exp"] | None = None,
     pixel_scale_ratio: float | Float[Array, ""] | None = None,
     zero_non_science: bool | Bool[Array, ""] = False,
+    visited: Bool[Array, "exp y x"] | None = None,
     window: int | None = None,
     options: Options | None = None,
 ) -> Reduction:
@@ -85,6 +86,8 @@ def reduce(
         background: level still to be subtracted from each science exposure before it is resampled, MJy/sr.
         pixel_scale_ratio: output over input pixel scale; that of the options by default.
         zero_non_science: set bad NON_SCIENCE pixels to 0 before the registration, as is done for MIRI.
+        visited: pixels that may be resampled at all, from `coronjax.ops.visited_pixels` where the numbers of jwst 3.0.0
+            are wanted; by default all.
         window: bound on the input pixels that overlap one output pixel, from `coronjax.ops.overlap_window`. By default
             it is measured; where `pixel_maps` is traced it cannot be, and is 3, enough for equal pixel scales.
         options: every choice; `Options()` by default.
@@ -122,6 +125,7 @@ def reduce(
         window = _measured_window(pixel_maps, options)
     return _reduce(
         *(science, references, psf_mask, pixel_maps, exposure_times, background, pixel_scale_ratio, zero_non_science),
+        visited,
         options,
         output_shape=output_shape,
         window=window,
@@ -138,6 +142,7 @@ def _reduce(
     background: Array,
     pixel_scale_ratio: Array,
     zero_non_science: Array,
+    visited: Array | None,
     options: Options,
     *,
     output_shape: tuple[int, int],
@@ -162,6 +167,7 @@ def _reduce(
             exposure_times=exposure_times,
             background=background,
             pixel_scale_ratio=pixel_scale_ratio,
+            visited=visited,
             options=options.resample,
             window=window,
         )

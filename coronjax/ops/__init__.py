@@ -8,6 +8,7 @@ from .outliers import Outliers, flag_outliers
 from .overlap import Overlap, overlap, overlap_window
 from .repair import Repaired, repair_bad_pixels
 from .resample import DrizzleSums, Resampled, drizzle_add, drizzle_finish, drizzle_init, resample, spread
+from .scan import visited_pixels
 from .shift import fourier_shift
 from .stack import stack_references
 from .subspace import modes, residual_error
@@ -45,8 +46,9 @@ __all__ = [
     "stack_references",
     "subtract",
     "update",
+    "visited_pixels",
 ]
 
 # Public here, yet not in the registry: they work on concrete arrays to choose static sizes, or are the parts of an
 # accumulation whose whole (gram, resample) is what the registry tests.
-HOST_FUNCTIONS = {"overlap_window", "init_gram", "merge", "update", "drizzle_init", "drizzle_add", "drizzle_finish"}
+HOST_FUNCTIONS = {"overlap_window", "visited_pixels", "init_gram", "merge", "update", "drizzle_init", "drizzle_add", "drizzle_finish"}
