@@ -70,7 +70,8 @@ def header_table(headers: Sequence[Mapping[str, fits.Header]]) -> fits.BinTableH
     for name in COLUMNS.split():
         values = _values(headers, name)
         if any(value is not None for value in values):
-            columns[_split(name)[1]] = np.array([np.nan if value is None else value for value in values])
+            missing = "nan" if any(isinstance(value, str) for value in values) else np.nan
+            columns[_split(name)[1]] = np.array([missing if value is None else value for value in values])
     return table(columns, "HDRTAB")
 
 

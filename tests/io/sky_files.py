@@ -14,6 +14,7 @@ from coronjax.io.tree import asdf_hdu, with_wcs
 from .files import ASDF_TEXT, exposure_hdus
 
 SCALE = 0.063 / 3600  # degrees
+INT_TIMES = [f"int_{when}_{scale}" for scale in ("MJD_UTC", "BJD_TDB") for when in ("start", "mid", "end")]
 
 
 def pointing(
@@ -48,6 +49,9 @@ def sky_hdus(
     hdus = exposure_hdus((planes, *shape), asdf=None, **(ids | keywords))
     hdus["SCI"].header.update(pointing(shape) if sky is None else sky)
     hdus["ERR"].header["BUNIT"] = "MJy/sr"
+    times = np.zeros(planes, [("integration_number", "i4"), *((name, "f8") for name in INT_TIMES)])
+    times["integration_number"] = np.arange(planes) + 1
+    hdus["INT_TIMES"] = fits.BinTableHDU(times, name="INT_TIMES")
     if gwcs:
         bare = Bare(hdus["SCI"].header, (planes, *shape))
         hdus.append(asdf_hdu(with_wcs(ASDF_TEXT, gwcs_from_keywords(bare), {})))
