@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -39,15 +39,6 @@ class DrizzleSums(eqx.Module):
     variances: tuple[Float[Array, "y x"] | None, ...]  # sums of v * omega^2: Poisson, read noise, flat
     omega: Float[Array, "y x"]  # sum of omega, the weight of a plane in the variances
     n_planes: Int[Array, ""]  # valid integrations added so far
-
-
-class _Plane(NamedTuple):
-    """One integration ready to be drizzled."""
-
-    weight: Float[Array, "y x"]
-    sigmas: Float[Array, "v y x"]  # roots of the variances that exist
-    omega: Float[Array, ""]  # weight in the variances, where the read noise does not give it
-    valid: Bool[Array, ""]
 
 
 def resample(
@@ -142,11 +133,15 @@ def spread(table: Overlap, values: Float[Array, "*planes y_in x_in"]) -> Float[A
         9.0
     """
     leading = values.shape[:-2]
-    # Channels last: one index then fetches neighbours in memory. Unrolled, so that nothing is stored in between.
-    channels = values.reshape(math.prod(leading), -1).T
+    channels = values.reshape(math.prod(leading), -1).T  # one index then fetches neighbours in memory
+
+    def gather(total: Array, entry: tuple[Array, Array]) -> tuple[Array, None]:
+        index, share = entry
+        return total + share[..., None] * channels[index], None
+
+    # A loop, which the compiler cannot merge with what is done to its result and so repeat for each use of it.
     total = jnp.zeros((*table.share.shape[1:], channels.shape[-1]), values.dtype)
-    for index, share in zip(table.index, table.share.astype(values.dtype), strict=True):
-        total = total + share[..., None] * channels[index]
+    total, _ = jax.lax.scan(gather, total, (table.index, table.share.astype(values.dtype)), unroll=3)
     return jnp.moveaxis(total, -1, 0).reshape(*leading, *total.shape[:2])
 
 
@@ -200,40 +195,57 @@ def drizzle_add(
         >>> float(drizzle_add(drizzle_init((2, 2), cube, n_planes=1), table, cube).weight.sum())
         4.0
     """
-    cube = match_nans_and_flags(cube)
-    usable = cube.valid[:, None, None] & ((cube.dq & _BAD) == 0)
-    data = jnp.where(usable, cube.sci, 0) - jnp.asarray(background, cube.sci.dtype)
-    time = jnp.asarray(exposure_time, data.dtype)
+    present = [i for i, total in enumerate(sums.variances) if total is not None]
+    level = jnp.asarray(background, cube.sci.dtype)
+    time = jnp.asarray(1.0 if weight_type == "ivm" else exposure_time, cube.sci.dtype)
     by_noise = weight_type == "ivm" and cube.var_rnoise is not None
-    if by_noise:
-        known = usable & (cube.var_rnoise > 0) & jnp.isfinite(cube.var_rnoise)
-        weight = jnp.where(known, 1 / jnp.where(known, cube.var_rnoise, 1), 0)
-    else:
-        weight = jnp.where(usable, time if weight_type == "exptime" else 1, 0).astype(data.dtype)
-    present = [i for i, sum_ in enumerate(sums.variances) if sum_ is not None]
-    variances = (cube.var_poisson, cube.var_rnoise, cube.var_flat)
-    sigmas = jnp.stack([_root(variances[i], usable) for i in present], 1) if present else weight[:, None][:, :0]
-    omega = jnp.broadcast_to(time if weight_type == "exptime" else jnp.ones_like(time), cube.valid.shape)
-    read_noise = present.index(1) if by_noise else None
-    contribution = jax.checkpoint(lambda plane: _plane_sums(table, plane, read_noise))
+    contribution = jax.checkpoint(lambda plane, level, time: _plane_sums(table, plane, level, time, by_noise))
 
-    def add(carry: tuple, plane: _Plane) -> tuple[tuple, None]:
-        total, context, n = carry
-        more, reached = contribution(plane)
+    def add(carry: tuple, plane: Cube) -> tuple[tuple, None]:
+        total, weighted, context, n = carry
+        more, value, reached = contribution(plane, level, time)
         bit = jax.lax.bitcast_convert_type(jnp.uint32(1) << (n % 32).astype(jnp.uint32), jnp.int32)
         context = context.at[n // 32].set(context[n // 32] | jnp.where(reached, bit, 0))
-        return (total + more, context, n + plane.valid.astype(n.dtype)), None
+        return (total + more, weighted + value, context, n + plane.valid.astype(n.dtype)), None
 
     before = jnp.stack([sums.weight, sums.omega, *(sums.variances[i] for i in present)])
-    planes = _Plane(weight, sigmas, omega, cube.valid)
-    (total, context, n), _ = jax.lax.scan(add, (before, sums.context, sums.n_planes), planes)
-    new = dict(zip(present, total[2:], strict=True))
+    start = (before, jnp.zeros_like(cube.sci[0]), sums.context, sums.n_planes)
+    (total, weighted, context, n), _ = jax.lax.scan(add, start, cube)
+    variances = dict(zip(present, total[2:], strict=True))
     # The planes share one geometry, so their weighted values are added before they are spread.
-    data = sums.data + spread(table, jnp.sum(weight * data, 0))
-    return DrizzleSums(data, total[0], context, tuple(new.get(i) for i in range(3)), total[1], n)
+    data = sums.data + spread(table, weighted)
+    return DrizzleSums(data, total[0], context, tuple(variances.get(i) for i in range(3)), total[1], n)
 
 
-def _root(variance: Float[Array, "int y x"], usable: Bool[Array, "int y x"]) -> Float[Array, "int y x"]:
+def _plane_sums(
+    table: Overlap, plane: Cube, level: Float[Array, ""], time: Float[Array, ""], by_noise: bool
+) -> tuple[Float[Array, "v+2 y x"], Float[Array, "y_in x_in"], Bool[Array, "y x"]]:
+    """Return what one integration adds.
+
+    First to weight, omega and each variance; then its weighted values, not yet spread; then the output pixels it reaches.
+    """
+    plane = match_nans_and_flags(plane)
+    usable = plane.valid & ((plane.dq & _BAD) == 0)
+    if by_noise:
+        usable = usable & (plane.var_rnoise > 0) & jnp.isfinite(plane.var_rnoise)
+        weight = jnp.where(usable, 1 / jnp.where(usable, plane.var_rnoise, 1), 0)
+    else:
+        weight = jnp.where(usable, time, 0)
+    values = weight * (jnp.where(usable, plane.sci, 0) - level)
+    errors = [_root(v, usable) for v in (plane.var_poisson, plane.var_rnoise, plane.var_flat) if v is not None]
+    spreads = spread(table, jnp.stack([weight, *(weight * error for error in errors)]))
+    reached = _reached(spreads[0])
+    variances = (spreads[1:] / jnp.where(reached, spreads[0], 1)) ** 2
+    omega = jnp.where(reached, time, 0)
+    if by_noise:
+        noise = variances[0 if plane.var_poisson is None else 1]
+        known = reached & (noise > 0)
+        omega = jnp.where(known, 1 / jnp.where(known, noise, 1), 0)
+    sums = jnp.concatenate([spreads[:1], omega[None], jnp.where(reached, variances, 0) * omega**2])
+    return sums, values, reached
+
+
+def _root(variance: Float[Array, "y x"], usable: Bool[Array, "y x"]) -> Float[Array, "y x"]:
     positive = usable & (variance > 0) & jnp.isfinite(variance)
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
 
@@ -241,21 +253,6 @@ def _root(variance: Float[Array, "int y x"], usable: Bool[Array, "int y x"]) -> 
 def _reached(weight: Float[Array, "y x"]) -> Bool[Array, "y x"]:
     """A weight counts when float32, in which weights are stored, can tell it from zero."""
     return weight.astype(jnp.float32) > 0
-
-
-def _plane_sums(
-    table: Overlap, plane: _Plane, read_noise: int | None
-) -> tuple[Float[Array, "v+2 y x"], Bool[Array, "y x"]]:
-    """Return what one integration adds to weight, omega and each variance, and which output pixels it reaches."""
-    spreads = spread(table, jnp.concatenate([plane.weight[None], plane.weight * plane.sigmas]))
-    weight, reached = spreads[0], _reached(spreads[0])
-    variances = (spreads[1:] / jnp.where(reached, weight, 1)) ** 2
-    if read_noise is None:
-        omega = jnp.where(reached, plane.omega, 0)
-    else:
-        known = reached & (variances[read_noise] > 0)
-        omega = jnp.where(known, 1 / jnp.where(known, variances[read_noise], 1), 0)
-    return jnp.concatenate([weight[None], omega[None], jnp.where(reached, variances, 0) * omega**2]), reached
 
 
 def drizzle_finish(
