@@ -101,7 +101,7 @@ def _cosmic_rays(
     places = np.argwhere(inner)
     rays = []
     for k in range(nints):
-        for y, x in places[rng.choice(len(places), max(4, ny * nx // 2000), replace=False)].tolist():
+        for y, x in places[rng.choice(len(places), min(len(places), max(4, ny * nx // 2000)), replace=False)].tolist():
             significance = float(10 ** rng.uniform(1.1, 2.3))
             amplitude = significance * float(sigma[k, y, x])
             sci[k, y, x] += amplitude

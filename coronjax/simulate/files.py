@@ -159,7 +159,7 @@ def _write_exposure(path: Path, observation: Observation, mode: Mode, filter: Fi
     hdus = [primary]
     for name in ("sci", "err", "dq"):
         hdus.append(fits.ImageHDU(np.asarray(getattr(cube, name)[plane]), name=name.upper()))
-    _fill(hdus[1].header, science_cards(mode, filter, pointing, begin, nints[k]))
+    _fill(hdus[1].header, science_cards(mode, filter, pointing, nints[k]))
     _fill(hdus[1].header, wcs_cards(astrometry, shape, mode.reference))
     hdus[2].header["BUNIT"] = "MJy/sr"
     hdus.append(fits.ImageHDU(area_map(astrometry, shape).astype(np.float32), name="AREA"))

@@ -171,20 +171,17 @@ def _setting_cards(mode: Mode, filter: Filter, pointing: Pointing, shape: tuple[
     ]
 
 
-def science_cards(mode: Mode, filter: Filter, pointing: Pointing, begin: datetime, nints: int) -> list[Card]:
+def science_cards(mode: Mode, filter: Filter, pointing: Pointing, nints: int) -> list[Card]:
     """The keywords of the SCI extension besides the world coordinates.
 
     Example:
         >>> from coronjax.simulate.modes import find_mode
         >>> mode, filter = find_mode("nircam")
-        >>> science_cards(mode, filter, Pointing("psf", 1, 1, (0, 0), (0, 0), 0.0, (0, 0), 1.0), START, 2)[0][0]
-        'MJD-BEG'
+        >>> science_cards(mode, filter, Pointing("psf", 1, 1, (0, 0), (0, 0), 0.0, (0, 0), 1.0), 2)[0][0]
+        'XPOSURE'
     """
-    first, span = _mjd(begin), nints * mode.integration
+    span = nints * mode.integration
     return [
-        ("MJD-BEG", first, "[d] start of exposure, MJD"),
-        ("MJD-AVG", first + span / 2 / DAY, "[d] middle of exposure, MJD"),
-        ("MJD-END", first + span / DAY, "[d] end of exposure, MJD"),
         ("XPOSURE", span, "[s] effective exposure time"),
         ("TELAPSE", span, "[s] elapsed time"),
         ("PA_APER", (pointing.roll + mode.y_angle) % 360, "[deg] position angle of the aperture"),

@@ -199,6 +199,8 @@ def observe(
              of.nints_references if nints_references is None else nints_references)  # fmt: skip
     if min(*counts, *nints) < 1 or min(size) < 32:
         raise OptionsError(f"{counts} exposures of {nints} integrations of {size}: one of 32 x 32 is the least")
+    if seed < 0:
+        raise OptionsError(f"seed={seed} must not be negative")
     centre = mask_centre((size[0], size[1]))
     reach = (min(size) / 2 - 4) * of.pixel_scale
     bench = _Bench(

@@ -76,7 +76,7 @@ def mask_amplitude(mode: Mode, filter: Filter, x: Array, y: Array) -> Array:
     Source: Krist et al. 2009, Proc. SPIE 7440; Boccaletti et al. 2015, PASP 127, 633.
     """
     if mode.mask == "round":
-        return 1 - _somb(2.1011 / filter.mask_size * np.hypot(x, y)) ** 2
+        return 1 - _somb(2.1001 / filter.mask_size * np.hypot(x, y)) ** 2
     if mode.mask == "bar":  # a wedge
         width = filter.mask_size * np.clip(1 + x / 20, 0.4, 1.6)
         return 1 - np.sinc(1.7996 / width * y / np.pi) ** 2 + 0 * x
