@@ -81,8 +81,8 @@ def spectral_times(
          0 & i, j \text{ dropped} \end{cases} $$
 
     Only gaps between kept and dropped eigenvalues are divided by: repeated ones within either set do no harm. A gap
-    below `tolerance` contributes nothing, since the derivative does not exist there. The rule is of first order: it must
-    not be differentiated again.
+    below `tolerance` contributes nothing, since the derivative does not exist there. The rule is of first order: it
+    must not be differentiated again.
 
     Args:
         spectrum: the decomposed matrix.
