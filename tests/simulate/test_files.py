@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 from coronjax.simulate import MODES, astrometry_of, simulate
 from coronjax.simulate.world import make_gwcs
 
-SETTINGS = dict(shape=(64, 70), n_science=2, n_references=1, nints_science=2, nints_references=2)
+SETTINGS = {"shape": (64, 70), "n_science": 2, "n_references": 1, "nints_science": 2, "nints_references": 2}
 
 
 @pytest.fixture(scope="module", params=list(MODES))

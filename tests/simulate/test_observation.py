@@ -1,6 +1,7 @@
 """Observations in memory: noise, flags, truth."""
 
 import dataclasses
+import itertools
 import json
 
 import jax
@@ -14,7 +15,7 @@ from coronjax.simulate import MODES, Companion, companion_image, companion_posit
 from coronjax.simulate.detector import expose, make_detector
 from coronjax.simulate.scene import plan, rms, wavefronts
 
-SMALL = dict(shape=(72, 80), n_references=2, nints_science=3, nints_references=2)
+SMALL = {"shape": (72, 80), "n_references": 2, "nints_science": 3, "nints_references": 2}
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_wavefront_drifts_by_nanometres():
 
     mode, pupil = MODES["nircam"], make_pupil()
     fronts = wavefronts(mode, pupil, 3, 12)
-    steps = [rms(b - a, pupil) for a, b in zip(fronts, fronts[1:], strict=False)]
+    steps = [rms(b - a, pupil) for a, b in itertools.pairwise(fronts)]
     assert rms(fronts[0], pupil) == pytest.approx(mode.wavefront, rel=0.5)
     assert np.mean(steps) == pytest.approx(mode.drift, rel=0.3)
 
@@ -126,7 +127,7 @@ def test_more_references_leave_the_others_alone(nircam):
 def test_companion_image_is_what_was_put_in():
     """Two observations of one seed, with and without a companion, differ by its image within the noise."""
     companion = Companion(1.3, 80.0, 3e-4)
-    settings = dict(shape=(64, 64), n_science=1, n_references=1, nints_science=6, nints_references=1)
+    settings = {"shape": (64, 64), "n_science": 1, "n_references": 1, "nints_science": 6, "nints_references": 1}
     with_it, without = (observe("nircam", companions=c, **settings) for c in ([companion], []))
     position = companion_position(with_it.truth, 0, companion.separation, companion.position_angle)
     placed = with_it.truth.exposures[0].companions[0]

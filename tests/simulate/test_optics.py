@@ -127,5 +127,5 @@ def test_wavelengths_cover_the_band():
 
 @pytest.mark.parametrize(("mode", "filter"), [("nirspec", None), ("nircam", "F150W")])
 def test_unknown_mode_or_filter(mode, filter):
-    with pytest.raises(OptionsError, match="known are|which are"):
+    with pytest.raises(OptionsError, match=r"known are|which are"):
         make_coronagraph(mode, filter)
