@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.environments import image_of, official_run
 from benchmarks.harness import Arrays, Call, Row, Subject
-from benchmarks.rows import reduce
+from benchmarks.rows import drizzle, reduce
 
 
 def arrays(rng: np.random.Generator, options: str, name: str) -> Arrays:
@@ -52,7 +52,7 @@ ROW = Row(
     sizes=reduce.ROW.sizes,
     arrays=arrays,
     reference=reduce.ROW.reference,
-    error=reduce.error,
+    error=drizzle.error,
     unit="error of image, relative",
     subjects=(
         Subject("`coronjax run --official`", ours, packages=("coronjax", "jax", "jaxlib"), repeats=3),
