@@ -184,7 +184,10 @@ def _share(drop: Float[Array, "*n 2 4"]) -> Float[Array, "*n"]:
 
 
 def _window_start(
-    drops: Float[Array, "y_in x_in 2 4"], usable: Bool[Array, "y_in x_in"], shape: tuple[int, int], window: tuple[int, int]
+    drops: Float[Array, "y_in x_in 2 4"],
+    usable: Bool[Array, "y_in x_in"],
+    shape: tuple[int, int],
+    window: tuple[int, int],
 ) -> tuple[Int[Array, "y x 2"], Int[Array, ""]]:
     """Return the first input row and column that each output pixel touches, and how many output pixels touch more.
 
@@ -217,7 +220,7 @@ def _window_start(
     return first, jnp.sum(lost.any(-1))
 
 
-def _touches(drops: Float[Array, "*n 2 4"], place: Float[Array, "2 *n"]) -> Bool[Array, "*n"]:
+def _touches(drops: Float[Array, "*n 2 4"], place: Float[Array, " 2 *n"]) -> Bool[Array, "*n"]:
     """Tell whether no edge of a drop separates it from the output pixel at `place`."""
     x, y = drops[..., 0, :] - place[0][..., None], drops[..., 1, :] - place[1][..., None]
     along_x, along_y = jnp.roll(x, -1, -1) - x, jnp.roll(y, -1, -1) - y

@@ -111,9 +111,7 @@ def resample(
         return sums, table.n_lost
 
     sums, n_lost = jax.lax.scan(add, sums, (cubes, pixel_maps, exposure_times, background, visited))
-    return drizzle_finish(
-        sums, pixel_scale_ratio=pixel_scale_ratio, fillval=options.fillval, n_lost=jnp.sum(n_lost)
-    )
+    return drizzle_finish(sums, pixel_scale_ratio=pixel_scale_ratio, fillval=options.fillval, n_lost=jnp.sum(n_lost))
 
 
 def spread(table: Overlap, values: Float[Array, "*planes y_in x_in"]) -> Float[Array, "*planes y x"]:
@@ -208,7 +206,7 @@ def drizzle_add(
         context = context.at[n // 32].set(context[n // 32] | jnp.where(reached, bit, 0))
         return (total + more, weighted + value, context, n + plane.valid.astype(n.dtype)), None
 
-    before = jnp.stack([sums.weight, sums.omega, *(sums.variances[i] for i in present)])
+    before = jnp.stack([sums.weight, sums.omega] + [total for total in sums.variances if total is not None])
     start = (before, jnp.zeros_like(cube.sci[0]), sums.context, sums.n_planes)
     (total, weighted, context, n), _ = jax.lax.scan(add, start, cube)
     variances = dict(zip(present, total[2:], strict=True))
@@ -222,18 +220,18 @@ def _plane_sums(
 ) -> tuple[Float[Array, "v+2 y x"], Float[Array, "y_in x_in"], Bool[Array, "y x"]]:
     """Return what one integration adds.
 
-    First to weight, omega and each variance; then its weighted values, not yet spread; then the output pixels it reaches.
+    First to weight, omega and each variance; then its weighted values, not yet spread; then the pixels it reaches.
     """
     plane = match_nans_and_flags(plane)
     usable = plane.valid & ((plane.dq & _BAD) == 0)
-    if by_noise:
+    if by_noise and plane.var_rnoise is not None:
         usable = usable & (plane.var_rnoise > 0) & jnp.isfinite(plane.var_rnoise)
         weight = jnp.where(usable, 1 / jnp.where(usable, plane.var_rnoise, 1), 0)
     else:
         weight = jnp.where(usable, time, 0)
     values = weight * (jnp.where(usable, plane.sci, 0) - level)
     errors = [_root(v, usable) for v in (plane.var_poisson, plane.var_rnoise, plane.var_flat) if v is not None]
-    spreads = spread(table, jnp.stack([weight, *(weight * error for error in errors)]))
+    spreads = spread(table, jnp.stack([weight] + [weight * error for error in errors]))
     reached = _reached(spreads[0])
     variances = (spreads[1:] / jnp.where(reached, spreads[0], 1)) ** 2
     omega = jnp.where(reached, time, 0)
@@ -283,10 +281,19 @@ def drizzle_finish(
     known = sums.omega > 0
     omega = jnp.where(known, sums.omega, 1)
     scale = jnp.asarray(pixel_scale_ratio, sci.dtype) ** 2
-    missing = jnp.full_like(sci, jnp.nan)
-    variances = [missing if v is None else jnp.where(known, v / omega / omega / scale, jnp.nan) for v in sums.variances]
-    total = sum((jnp.where(known, v, 0) for v, s in zip(variances, sums.variances, strict=True) if s is not None), 0 * omega)
-    positive = total > 0
-    err = jnp.where(positive, jnp.sqrt(jnp.where(positive, total, 1)), 0)
-    err = jnp.where(known if any(s is not None for s in sums.variances) else False, err, jnp.nan)
-    return Resampled(sci, err, sums.weight, sums.context, *variances, jnp.asarray(n_lost, jnp.int32))
+    unknown = jnp.full_like(sci, jnp.nan)
+    means = [None if total is None else total / omega / omega / scale for total in sums.variances]
+    variances = [unknown if mean is None else jnp.where(known, mean, jnp.nan) for mean in means]
+    together = sum((mean for mean in means if mean is not None), jnp.zeros_like(sci))
+    err = jnp.where(together > 0, jnp.sqrt(jnp.where(together > 0, together, 1)), 0)
+    err = jnp.where(known, err, jnp.nan) if any(mean is not None for mean in means) else unknown
+    return Resampled(
+        sci=sci,
+        err=err,
+        weight=sums.weight,
+        context=sums.context,
+        var_poisson=variances[0],
+        var_rnoise=variances[1],
+        var_flat=variances[2],
+        n_lost=jnp.asarray(n_lost, jnp.int32),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool
@@ -17,10 +18,10 @@ Edges = list[tuple[Point, float, float]]  # upper end, slope dx/dy, x at y = 0 o
 def visited_pixels(pixel_map: np.ndarray, output_shape: tuple[int, int]) -> Bool[np.ndarray, "y x"]:
     """Find the input pixels that the drizzle package drops onto the output.
 
-    It maps the outline of the input image to the output, clips it to the frame, maps the corners of what is left back by
-    a coarse two-dimensional golden-section search, and visits only pixels that lie wholly inside. So output pixels
-    within about one pixel of an edge of the frame that cuts an image get less than is theirs. Numbers that agree with
-    products of jwst 3.0.0 need this; better ones do not.
+    It maps the outline of the input image to the output, clips it to the frame, maps the corners of what is left back
+    by a coarse two-dimensional golden-section search, and visits only pixels that lie wholly inside. So output pixels
+    next to an edge of the frame that cuts an image get less than is theirs. Numbers that agree with products of jwst
+    3.0.0 need this; better ones do not.
 
     Args:
         pixel_map: position (x, y) on the output of every input pixel, [y x 2]. Concrete.
@@ -144,16 +145,19 @@ def _chains(polygon: list[Point]) -> tuple[Edges, Edges]:
     (low_left, low_right), (high_left, high_right) = extreme(1), extreme(-1)
     down = [(low_left - k) % n for k in range((low_left - high_left) % n + 1)]
     up = [(low_right + k) % n for k in range((high_right - low_right) % n + 1)]
-    left = [edge(polygon[a], polygon[b], -1) for a, b in zip(down, down[1:], strict=False)]
-    right = [edge(polygon[a], polygon[b], 1) for a, b in zip(up, up[1:], strict=False)]
+    # A level edge bounds no row; more than the lowest and the highest arise where two corners are found at one place.
+    left = [edge(polygon[a], polygon[b], -1) for a, b in pairwise(down) if polygon[a][1] != polygon[b][1]]
+    right = [edge(polygon[a], polygon[b], 1) for a, b in pairwise(up) if polygon[a][1] != polygon[b][1]]
     return left, right
 
 
 def _rows(polygon: list[Point], height: int, width: int) -> list[tuple[int, int, int]]:
     """Return (row, first column, last column) of the pixels wholly inside a polygon, to within the slack."""
     bottom, top = min(p[1] for p in polygon), max(p[1] for p in polygon)
-    found = []
+    found: list[tuple[int, int, int]] = []
     chains = _chains(polygon)
+    if not all(chains):
+        return found
     at = [0, 0]
     for row in range(max(0, int(bottom + 0.5 + 2 * _SLACK)), min(height - 1, int(top + 2 * _SLACK)) + 1):
         if row + 0.5 <= bottom or row - 0.5 >= top + 1:
@@ -166,7 +170,8 @@ def _rows(polygon: list[Point], height: int, width: int) -> list[tuple[int, int,
                     if at[side] == len(chain):
                         return found
             (_, slope_left, left), (_, slope_right, right) = (chain[at[side]] for side, chain in enumerate(chains))
-            limits.append((max(slope_left * row + left - _SLACK, 0), min(slope_right * row + right + _SLACK, width - 1)))
+            last_inside = min(slope_right * row + right + _SLACK, width - 1)
+            limits.append((max(slope_left * row + left - _SLACK, 0), last_inside))
         (left_0, right_0), (left_1, right_1) = limits
         if left_1 >= right_1 and left_0 >= right_0:
             continue
