@@ -39,10 +39,13 @@ def make_dataset(case: str, folder: Path, *arguments: object) -> Path:
     return association(folder)
 
 
-def run_official(asn: Path, folder: Path, settings: dict[str, Any]) -> None:
+def run_official(asn: Path, folder: Path, settings: dict[str, Any], mask: Path | None = None) -> None:
     """Run the official pipeline, its registration in double precision."""
     words = [f"{name}={_as_official(name, value)}" for name, value in settings.items()]
-    program(OFFICIAL, TOOLS / "run_official.py", asn, folder, "--f64-align", *(["--set", *words] if words else []))
+    masks = () if mask is None else (mask,)
+    program(
+        OFFICIAL, TOOLS / "run_official.py", asn, folder, *masks, "--f64-align", *(["--set", *words] if words else [])
+    )
 
 
 def _as_official(name: str, value: Any) -> str:
