@@ -1,6 +1,6 @@
 """Make tests/data/official_small.npz: two simulated associations and what the official pipeline makes of them.
 
-Needs coronjax and, as CORONJAX_OFFICIAL_PYTHON or .venv-official says, jwst 3.0.0: python -m tests.official.make_reference
+Needs coronjax and an interpreter with jwst 3.0.0 (see judge.py): python -m tests.official.make_reference
 """
 
 import json
