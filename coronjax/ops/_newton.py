@@ -18,7 +18,7 @@ class NewtonState(NamedTuple):
     value: Float[Array, ""]
     gradient: Float[Array, "2"]
     curvature: Float[Array, "2 2"]
-    damping: Float[Array, ""]
+    radius: Float[Array, ""]
     step_size: Float[Array, ""]
 
 
@@ -30,48 +30,47 @@ class Minimum(NamedTuple):
     n_iterations: Int[Array, ""]
 
 
-def damped_newton(damping: float = 1e-3, max_step: float = 1.0) -> optax.GradientTransformationExtraArgs:
-    r"""Newton's method with the safeguard of Levenberg and Marquardt.
+def damped_newton(max_step: float = 0.5) -> optax.GradientTransformationExtraArgs:
+    r"""Newton's method, with steps that lead downhill and no farther than the quadratic model can be trusted.
 
-    $$ \Delta p = -(H + \nu)^{-1} g, \qquad \nu = \mu\, |\lambda|_{max} + \max(0, -2 \lambda_{min}) $$
+    $$ \Delta p = -(H + \nu)^{-1} g, \qquad \nu = \max(0, -2 \lambda_{min}) $$
 
-    with $\lambda$ the eigenvalues of the curvature $H$, so that steps lead away from maxima and saddles. A point that
-    is worse than the best one is left again: the next step starts from the best one, with ten times the damping
-    $\mu$; else $\mu$ falls to a tenth.
+    with $\lambda$ the eigenvalues of the curvature $H$; $\nu$ is the safeguard of Levenberg and Marquardt, and zero
+    around a minimum, where convergence is quadratic. The step is cut at a radius. A point that is worse than the best
+    one is left again: the next step starts from the best one and goes a quarter as far; else the radius doubles.
 
     `update` takes the objective's `value` and `curvature` (Hessian, or Gauss-Newton matrix) at `params` besides its
     gradient; the parameters are one array of two.
 
     Args:
-        damping: first $\mu$.
-        max_step: longest step, in the unit of the parameters.
+        max_step: first and longest radius, in the unit of the parameters.
 
     Returns:
         The transformation; its state is a `NewtonState`.
 
-    Source: Levenberg (1944); Marquardt (1963).
+    Source: Levenberg (1944); Marquardt (1963); Nocedal & Wright (2006), chapter 4.
     """
 
     def init(params: Array) -> NewtonState:
         one = jnp.ones((), params.dtype)
         identity = jnp.eye(2, dtype=params.dtype)
-        return NewtonState(params, one * jnp.inf, jnp.zeros_like(params), identity, one * damping, one * jnp.inf)
+        return NewtonState(params, one * jnp.inf, jnp.zeros_like(params), identity, one * max_step, one * jnp.inf)
 
     def update(
         gradient: Array, state: NewtonState, params: Array, *, value: Array, curvature: Array
     ) -> tuple[Array, NewtonState]:
-        rounding = 16 * jnp.finfo(params.dtype).eps * jnp.abs(value)
+        rounding = 64 * jnp.finfo(params.dtype).eps * jnp.abs(value)
         better = value <= state.value + rounding
         best = state._replace(params=params, value=value, gradient=gradient, curvature=curvature)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), best, state)
-        low, high = eigenvalues(best.curvature)
-        largest = jnp.maximum(jnp.abs(low), jnp.abs(high))
-        shift = best.damping * largest + jnp.maximum(-2 * low, 0)
-        step = -inverse(best.curvature + shift * jnp.eye(2, dtype=params.dtype)) @ best.gradient
+        low, _ = eigenvalues(best.curvature)
+        positive = best.curvature + jnp.maximum(-2 * low, 0) * jnp.eye(2, dtype=params.dtype)
+        step = -inverse(positive) @ best.gradient
+        radius = jnp.where(better, best.radius, best.step_size / 4)
         length = jnp.linalg.norm(step)
-        step = step * (max_step / jnp.maximum(length, max_step))
-        damping = best.damping * jnp.where(better, 0.1, 10.0)
-        return best.params + step - params, best._replace(damping=damping, step_size=length)
+        step = step * (radius / jnp.maximum(length, radius))
+        best = best._replace(step_size=jnp.minimum(length, radius), radius=jnp.minimum(2 * radius, max_step))
+        return best.params + step - params, best
 
     return optax.GradientTransformationExtraArgs(init, update)
 

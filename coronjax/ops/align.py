@@ -14,6 +14,7 @@ from .shift import shift_derivatives
 
 SEARCH = 8  # pixels
 MAX_ITERATIONS = 50  # four or five are usual
+PREFER_NEAR = 0.1  # share of the objective
 
 
 class Registration(eqx.Module):
@@ -57,6 +58,7 @@ def register(
     weight: Float[Array, "y x"],
     *,
     search: int | None = SEARCH,
+    prefer_near: float | Float[Array, ""] = PREFER_NEAR,
     max_iterations: int | Int[Array, ""] = MAX_ITERATIONS,
 ) -> Registration:
     r"""Find the shift and scale that take `moving` to `target` in the weighted least-squares sense.
@@ -83,6 +85,9 @@ def register(
         moving: same unit, finite.
         weight: multiplies the residual; 0 leaves a pixel out.
         search: largest integer shift tried along an axis by the coarse start, pixels; None: half the frame. Static.
+        prefer_near: start farther than one pixel away along an axis only where the objective is lower by this share
+            than nearer to zero. Where a mask fixed on the detector dominates, the least of several minima need not be
+            the star; telescopes point better than a pixel. 0 starts from the least of all. Traced.
         max_iterations: most Newton iterations; traced.
 
     Returns:
@@ -104,7 +109,7 @@ def register(
         raise ValueError(f"target {target.shape}, moving {moving.shape} and weight {weight.shape} differ in shape")
     dtype = jnp.result_type(target, moving, weight, jnp.float32)
     target, moving, weight = (jnp.asarray(a, dtype) for a in (target, moving, weight))
-    found = _solve(*jax.lax.stop_gradient((target, moving, weight)), search, max_iterations)
+    found = _solve(*jax.lax.stop_gradient((target, moving, weight)), search, prefer_near, max_iterations)
     return _polish(found, target, moving, weight)
 
 
@@ -115,6 +120,7 @@ def register_all(
     valid: Bool[Array, " plane"],
     *,
     search: int | None = SEARCH,
+    prefer_near: float | Float[Array, ""] = PREFER_NEAR,
     max_iterations: int | Int[Array, ""] = MAX_ITERATIONS,
     batch_size: int = 2,
 ) -> Registration:
@@ -126,6 +132,7 @@ def register_all(
         weight: multiplies the residual; 0 leaves a pixel out.
         valid: planes that count. Others have shift 0, scale 1 and residual 0, and no derivative.
         search: as in `register`. Static.
+        prefer_near: as in `register`; traced.
         max_iterations: as in `register`; traced.
         batch_size: planes worked on at once: bounds the memory. Static.
 
@@ -145,7 +152,8 @@ def register_all(
 
     def one(plane: tuple[Array, Array]) -> Registration:
         target, counts = plane
-        result = register(jnp.where(counts, target, 0), moving, weight, search=search, max_iterations=max_iterations)
+        used = jnp.where(counts, target, 0)
+        result = register(used, moving, weight, search=search, prefer_near=prefer_near, max_iterations=max_iterations)
         return eqx.tree_at(lambda r: r.residual, result, jnp.where(counts, result.residual, 0))
 
     planes = targets.shape[0]
@@ -157,14 +165,21 @@ def register_all(
     return jax.tree.map(lambda leaf: leaf[:planes], results)
 
 
-def _solve(target: Array, moving: Array, weight: Array, search: int | None, max_iterations: int | Array) -> _Solution:
+def _solve(
+    target: Array,
+    moving: Array,
+    weight: Array,
+    search: int | None,
+    prefer_near: float | Array,
+    max_iterations: int | Array,
+) -> _Solution:
     """The minimum, without derivatives."""
     ny, nx = target.shape
     prepared = _prepare(moving, weight)
     weighted = jnp.fft.rfft2(weight**2 * target)
     product = product_series(weighted, prepared.spectrum, (ny, nx))
-    start = _coarse_start(weighted, prepared, search)
     energy = jnp.sum((weight * target) ** 2)
+    start = _coarse_start(weighted, prepared, energy, search, prefer_near)
     unit = jnp.where(energy > 0, energy, 1)
 
     def objective(shift: Array) -> tuple[Array, Array, Array]:
@@ -181,16 +196,19 @@ def _prepare(moving: Array, weight: Array) -> _Moving:
     return _Moving(spectrum, at_integers, power_series(moving, squared))
 
 
-def _coarse_start(weighted: Array, moving: _Moving, search: int | None) -> Float[Array, "2"]:
-    """The integer shift with the least objective; shifts at which the images are alike go before mirrored ones."""
+def _coarse_start(
+    weighted: Array, moving: _Moving, energy: Array, search: int | None, prefer_near: float | Array
+) -> Float[Array, "2"]:
+    """The integer shift with the least objective, or the least within a pixel of zero where it is about as good."""
     ny, nx = moving.integer_power.shape
     product = integer_products(weighted, moving.spectrum, (ny, nx))
     floor = jnp.finfo(product.dtype).eps ** 0.75 * jnp.max(moving.integer_power)
     power = jnp.maximum(moving.integer_power, jnp.where(floor > 0, floor, 1))
-    score = product * jnp.abs(product) / power
     shifts_y, shifts_x = _integer_shifts(ny, search), _integer_shifts(nx, search)
-    score = score[np.ix_(shifts_y % ny, shifts_x % nx)]
-    row, column = jnp.unravel_index(jnp.argmax(score), score.shape)
+    gain = product * jnp.abs(product) / power  # images that are alike go before mirrored ones
+    left = (energy - gain)[np.ix_(shifts_y % ny, shifts_x % nx)]
+    far = np.maximum(np.abs(shifts_y)[:, None], np.abs(shifts_x)) > 1
+    row, column = jnp.unravel_index(jnp.argmin(jnp.where(far, left / (1 - prefer_near), left)), left.shape)
     return jnp.stack([jnp.asarray(shifts_x)[column], jnp.asarray(shifts_y)[row]]).astype(product.dtype)
 
 
