@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import analysis, ops, simulate
     from .cube import DQ, Cube
-    from .errors import AssociationError, CoronjaxError, ExposureError, OptionsError, PrecisionError
+    from .errors import AssociationError, CoronjaxError, ExposureError, OptionsError, OutputError, PrecisionError
     from .options import AlignRefs, Klip, Options, OutlierDetection, Resample
     from .pipeline import Inputs, Step, load, run
     from .reduction import Reduction, reduce
@@ -25,6 +25,7 @@ _HOME = {
     "CoronjaxError": "errors",
     "ExposureError": "errors",
     "OptionsError": "errors",
+    "OutputError": "errors",
     "PrecisionError": "errors",
     "AlignRefs": "options",
     "Klip": "options",
@@ -53,6 +54,7 @@ __all__ = [
     "Options",
     "OptionsError",
     "OutlierDetection",
+    "OutputError",
     "PrecisionError",
     "Reduction",
     "Resample",

@@ -32,6 +32,10 @@ class ExposureError(InputError):
     """An exposure, mask or other FITS file that is damaged, incomplete or of the wrong kind."""
 
 
+class OutputError(CoronjaxError):
+    """A product that cannot be written."""
+
+
 class OptionsError(CoronjaxError):
     """An option outside its range, or two that contradict each other."""
 

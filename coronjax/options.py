@@ -57,6 +57,8 @@ class AlignRefs(eqx.Module):
     """Side of the box whose median replaces a bad pixel, pixels."""
     bad_bits: str = eqx.field(static=True, default="DO_NOT_USE")
     """DQ bits that make a pixel bad; NaN is always bad."""
+    minimiser: Literal["newton", "lmdif"] = eqx.field(static=True, default="newton")
+    """Newton's method from the best integer shift; or, from no shift, to where MINPACK's lmdif stops."""
     skip: bool = eqx.field(static=True, default=False)
     """Subtract the reference images where they lie; bad pixels are still repaired."""
 
@@ -132,4 +134,4 @@ class Options(eqx.Module):
     @classmethod
     def official(cls) -> Options:
         """The options that reproduce calwebb_coron3 of jwst 3.0.0 with its registration done in float64."""
-        return cls()
+        return cls(align_refs=AlignRefs(minimiser="lmdif"))

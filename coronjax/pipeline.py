@@ -103,26 +103,27 @@ def load(
     """
     from .io.association import read_association
     from .io.consistency import check_consistent
-    from .io.exposure import read_exposure, read_headers
+    from .io.exposure import read_exposure
     from .io.psf_mask import read_psf_mask
 
     options = Options() if options is None else options
     association = read_association(asn, allow_outside=allow_outside)
-    headers = [read_headers(path) for path in association.members]
-    check_consistent(association, headers)
-    mask = read_psf_mask(psfmask, headers[0])
     science_exposures = tuple(read_exposure(path) for path in association.science)
     reference_exposures = tuple(read_exposure(path) for path in association.psf)
+    check_consistent(association, science_exposures + reference_exposures)
+    mask = read_psf_mask(psfmask, science_exposures[0])
     science, science_notes = _rectangular(science_exposures)
     references, reference_notes = _rectangular(reference_exposures)
     grid, pixel_maps, visited, window = _geometry(science_exposures, options)
-    notes = [*association.notes, *science_notes, *reference_notes, mask.note]
+    notes = [*association.notes, *science_notes, *reference_notes, *(() if grid is None else grid.notes)]
+    if mask.note:
+        notes.append(mask.note)
     notes += _grouped_notes(science_exposures + reference_exposures)
     return Inputs(
         *(association, science_exposures, reference_exposures, mask, grid, science, references, pixel_maps),
         visited=visited,
         window=window,
-        notes=tuple(note for note in notes if note),
+        notes=tuple(notes),
     )
 
 
@@ -166,6 +167,7 @@ def run(
     with _step("read", tell) as counts:
         inputs = load(asn, psfmask=psfmask, options=options, allow_outside=allow_outside)
         counts.append(_count_inputs(inputs))
+    logger.info("weights of the registration: %s", inputs.mask.source)
     for note in inputs.notes:
         logger.warning(note)
     with _step("reduce", tell) as counts, application_settings(options.precision):

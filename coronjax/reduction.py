@@ -16,6 +16,7 @@ from .ops import (
     Registration,
     Resampled,
     flag_outliers,
+    follow_lmdif,
     fourier_shift,
     klip,
     overlap_window,
@@ -191,9 +192,7 @@ def _subtract_star(
     working = jnp.dtype(options.precision)
     target = _repair(science, zero_non_science, options).sci
     planes = references.sci.astype(working)
-    registration = register_all(
-        planes, target[0].astype(working), psf_mask.astype(working), valid=references.valid
-    )
+    registration = _register(planes, target[0].astype(working), psf_mask.astype(working), references.valid, options)
     aligned, errors = planes, references.err.astype(working)
     if not options.align_refs.skip:
         move = jax.vmap(fourier_shift)
@@ -213,6 +212,16 @@ def _subtract_star(
     # One zone, the whole frame.
     found = Subtraction(subtracted.n_modes[0], subtracted.gap[0], subtracted.eigenvalues[0])
     return Aligned(aligned, errors), registration, psfsub, found
+
+
+def _register(
+    planes: Array, first: Array, psf_mask: Array, valid: Array, options: Options
+) -> Registration:
+    """The registration of the first science integration to every reference plane, the way the options say."""
+    if options.align_refs.minimiser == "lmdif":
+        nearest = register_all(planes, first, psf_mask, valid, search=0)
+        return follow_lmdif(nearest, planes, first, psf_mask, valid)
+    return register_all(planes, first, psf_mask, valid)
 
 
 def _check_precision(options: Options) -> None:

@@ -22,12 +22,13 @@ class PsfMask:
 
     weight: np.ndarray  # [y x] float32, finite; 1: use the pixel, 0: ignore it
     source: str  # name for the keyword R_PSFMAS: a file's, "array", or "N/A" for uniform weights
-    note: str  # what a user should know, a sentence
+    note: str = ""  # what a user should know of it, a sentence; empty: nothing
 
     def __repr__(self) -> str:
         """Size, source and note."""
         ny, nx = self.weight.shape
-        return f"PsfMask {self.source}: {ny} x {nx} pixels, mean weight {self.weight.mean():.3f}; {self.note}"
+        note = f"; {self.note}" if self.note else ""
+        return f"PsfMask {self.source}: {ny} x {nx} pixels, mean weight {self.weight.mean():.3f}{note}"
 
 
 def read_psf_mask(source: str | Path | np.ndarray | None, exposure: Exposure | ExposureHeaders) -> PsfMask:
@@ -49,7 +50,7 @@ def read_psf_mask(source: str | Path | np.ndarray | None, exposure: Exposure | E
     Example:
         >>> headers = ExposureHeaders(Path("sci.fits"), fits.Header(), {"SCI": fits.Header()}, (1, 4, 4))
         >>> read_psf_mask(np.eye(4), headers)
-        PsfMask array: 4 x 4 pixels, mean weight 0.250; PSF mask given as an array
+        PsfMask array: 4 x 4 pixels, mean weight 0.250
 
     Source: JWST PSFMASK reference files hold weights (1 = use), whatever their documentation says.
     """
@@ -60,11 +61,11 @@ def read_psf_mask(source: str | Path | np.ndarray | None, exposure: Exposure | E
             note = f"no PSF mask was given and {reason}: every pixel counts the same in the registration"
             return PsfMask(np.ones(shape, np.float32), "N/A", note)
         weight, notes = _read_file(found, exposure)
-        return _checked(weight, shape, found, f"crds://{found.name}", ["PSF mask chosen by CRDS", *notes])
+        return _checked(weight, shape, found, f"crds://{found.name}", notes)
     if isinstance(source, str | Path):
         weight, notes = _read_file(Path(source), exposure)
-        return _checked(weight, shape, Path(source), Path(source).name, ["PSF mask given as a file", *notes])
-    return _checked(np.asarray(source), shape, None, "array", ["PSF mask given as an array"])
+        return _checked(weight, shape, Path(source), Path(source).name, notes)
+    return _checked(np.asarray(source), shape, None, "array", [])
 
 
 def _checked(weight: np.ndarray, shape: tuple[int, ...], file: Path | None, source: str, notes: list[str]) -> PsfMask:

@@ -8,11 +8,7 @@ from pathlib import Path
 
 from astropy.io import fits
 
-from ..errors import CoronjaxError
-
-
-class OutputError(CoronjaxError):
-    """A product that cannot be written, with its path and the reason."""
+from ..errors import OutputError
 
 
 def write_atomically(hdus: fits.HDUList, path: str | Path) -> Path:

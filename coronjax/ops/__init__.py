@@ -3,6 +3,7 @@
 from .align import Registration, register, register_all
 from .gram import Gram, gram, init_gram, merge, update
 from .klip import KlipResult, Weights, klip, klip_weights, subtract
+from .lmdif import follow_lmdif
 from .median import nanmedian
 from .outliers import Outliers, flag_outliers
 from .overlap import Overlap, overlap, overlap_window
@@ -27,6 +28,7 @@ __all__ = [
     "drizzle_finish",
     "drizzle_init",
     "flag_outliers",
+    "follow_lmdif",
     "fourier_shift",
     "gram",
     "init_gram",

@@ -43,7 +43,7 @@ def test_array(exposure):
     mask = read_psf_mask(given, exposure)
     np.testing.assert_allclose(mask.weight, given, rtol=1e-7)
     assert mask.weight.dtype == np.float32
-    assert (mask.source, mask.note) == ("array", "PSF mask given as an array")
+    assert (mask.source, mask.note) == ("array", "")
     assert "5 x 4 pixels, mean weight 0.500" in repr(mask)
     given[:] = 7  # the mask is a copy
     assert mask.weight.max() == 1
@@ -59,7 +59,7 @@ def test_file(tmp_path, exposure):
     for source in (path, str(path)):
         mask = read_psf_mask(source, exposure)
         np.testing.assert_array_equal(mask.weight, np.eye(5, 4))
-        assert (mask.source, mask.note) == ("mask.fits", "PSF mask given as a file")
+        assert (mask.source, mask.note) == ("mask.fits", "")
     np.testing.assert_array_equal(read_psf_mask(path, read_exposure(exposure.path)).weight, np.eye(5, 4))
 
 
@@ -153,7 +153,7 @@ def test_mask_from_crds(tmp_path, exposure, crds):
     crds.found = str(write_mask(tmp_path / "jwst_nircam_psfmask_0001.fits", np.eye(5, 4), FILTER="F430M"))
     mask = read_psf_mask(None, exposure)
     np.testing.assert_array_equal(mask.weight, np.eye(5, 4))
-    assert (mask.source, mask.note) == ("crds://jwst_nircam_psfmask_0001.fits", "PSF mask chosen by CRDS")
+    assert (mask.source, mask.note) == ("crds://jwst_nircam_psfmask_0001.fits", "")
     parameters, reftypes, observatory = crds.asked
     assert (reftypes, observatory) == (["psfmask"], "jwst")
     for name, value in (
@@ -197,4 +197,4 @@ def test_masks_of_the_associations():
         science = read_headers(next(path.parent.glob("*calints.fits")))
         mask = read_psf_mask(path, science)
         np.testing.assert_array_equal(mask.weight, fits.getdata(path, "SCI").astype(np.float32))
-        assert mask.note == "PSF mask given as a file"
+        assert mask.note == ""
