@@ -92,7 +92,7 @@ def inspect(
         if headers:
             found = read_psf_mask(psfmask, headers[0])
             mask = found.source if found.source != "N/A" else "none: every pixel counts the same"
-            warnings.append(found.note)
+            warnings += [found.note] if found.note else []
     except CoronjaxError as error:
         mask = str(psfmask) if psfmask is not None else "none"
         errors.append(str(error))
