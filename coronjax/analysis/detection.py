@@ -35,6 +35,7 @@ def signal_to_noise(
     star: Float[Array, " 2"],
     *,
     fwhm: float | Float[Array, ""],
+    exclude: int | Int[Array, ""] = 0,
 ) -> Detection:
     r"""Signal-to-noise ratio of a point source, from apertures at the same distance from the star.
 
@@ -51,6 +52,7 @@ def signal_to_noise(
         position: (x, y) of the source, pixels.
         star: (x, y) of the star, pixels.
         fwhm: width of a point source, pixels, at least 1. Traced.
+        exclude: apertures on either side of the source that do not count, since its own wings lie there. Traced.
 
     Returns:
         `Detection`, differentiable in `image`. Without two other apertures, or without noise, `snr` is 0.
@@ -89,8 +91,10 @@ def signal_to_noise(
     area = jnp.pi * fwhm**2 / 4
     covered = total(weight * good)
     counts = covered > COVERED * area
+    places = jnp.arange(most)
+    beside = (places > 0) & ((places <= exclude) | (places >= count - exclude))
     flux = total(weight * values) * jnp.where(counts, area / jnp.where(counts, covered, 1), 0)
-    return _compare(flux[0], counts[0], flux[1:], counts[1:])
+    return _compare(flux[0], counts[0], flux[1:], (counts & ~beside)[1:])
 
 
 def _compare(signal: Array, present: Array, others: Array, counts: Array) -> Detection:

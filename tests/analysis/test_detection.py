@@ -56,6 +56,16 @@ def test_white_noise_gives_the_noise_of_an_aperture() -> None:
     assert float(alone.flux) == pytest.approx(np.pi * FWHM**2 / (8 * np.log(2)), rel=0.06)
 
 
+def test_wings_beside_the_source_can_be_left_out() -> None:
+    position = at(17.0, 0.4)
+    image = 100 * gaussian(position) + jax.random.normal(jax.random.key(7), (80, 81))
+    all_count = signal_to_noise(image, position, STAR, fwhm=FWHM)
+    without = signal_to_noise(image, position, STAR, fwhm=FWHM, exclude=1)
+    assert int(without.n_apertures) == int(all_count.n_apertures) - 2
+    assert float(without.snr) > 2 * float(all_count.snr)
+    assert float(signal_to_noise(image, position, STAR, fwhm=FWHM, exclude=40).snr) == 0
+
+
 def test_level_and_unit_do_not_matter() -> None:
     position = at(17.0, -1.0)
     image = 30 * gaussian(position) + jax.random.normal(jax.random.key(3), (80, 81))
