@@ -180,7 +180,7 @@ def command_class(name: str, words: Sequence[str]) -> tuple[Any, Any]:
         Class and instance, or class and None where the class has them itself.
 
     Example:
-        >>> command_class("run", ["--official"])[1].official
+        >>> command_class("run", ["--official"])[1].options.klip.truncate == Options.official().klip.truncate
         True
     """
     chosen = _CLASSES[name]
