@@ -14,17 +14,23 @@ from coronjax.ops import (
     Gram,
     Weights,
     flag_outliers,
+    fourier_shift,
     gram,
     klip,
     klip_weights,
     modes,
     nanmedian,
+    overlap,
+    register,
+    register_all,
     repair_bad_pixels,
+    resample,
     residual_error,
+    spread,
     stack_references,
     subtract,
 )
-from coronjax.options import Klip, OutlierDetection
+from coronjax.options import Klip, OutlierDetection, Resample
 
 Arguments = tuple[Any, ...]
 
@@ -102,6 +108,61 @@ def _products(rng: np.random.Generator) -> Arguments:
     science, references, *_ = _frames(rng)
     found = gram(references, science)
     return found.products, found.cross, jnp.ones((2, 6), bool).at[1, 2].set(False)
+
+
+def _map(rng: np.random.Generator) -> jax.Array:
+    """Where the pixels of an 8 x 9 image fall on an output: turned, bent and moved a little."""
+    (y, x), (angle, bend) = jnp.mgrid[:8, :9].astype(float), 0.1 * rng.normal(size=2)
+    turned = jnp.stack([x + angle * y + bend * x * y / 9, y - angle * x], -1)
+    return turned + jnp.asarray(rng.uniform(0.1, 0.9, 2))
+
+
+def _exposures(rng: np.random.Generator) -> Arguments:
+    cube = _cube(rng, 2, 3)
+    return cube.sci, jnp.stack([_map(rng), _map(rng)]), cube
+
+
+def _resample(sci: jax.Array, maps: jax.Array, cube: Cube, **numbers: Any) -> Any:
+    cube, zero = eqx.tree_at(lambda c: c.sci, cube, sci), jnp.zeros(len(sci))
+    ratio = numbers.pop("pixel_scale_ratio", 1.0)
+    return resample(
+        cube,
+        maps,
+        output_shape=(9, 10),
+        exposure_times=zero,
+        background=zero,
+        pixel_scale_ratio=ratio,
+        options=Resample(**numbers),
+        window=5,
+    )
+
+
+def _pad_integrations(arguments: Arguments) -> Arguments:
+    """One more integration for each exposure, all NaN and not valid."""
+    padded = jax.vmap(_append_invalid)(arguments[2])
+    return padded.sci, arguments[1], padded
+
+
+def _stars(rng: np.random.Generator, planes: int = 0) -> Arguments:
+    """Target (or a stack of them), moving image and weight of a registration."""
+    y, x = np.mgrid[:24, :23] - 11.5
+    star = 100.0 * np.exp(-(x**2 + y**2) / 9) + 10.0 * np.exp(-np.abs(x - y)) / (1 + np.hypot(x, y))
+    shape = (planes or 1, *star.shape)
+    targets = 1.5 * np.roll(star, (1, 0), (0, 1)) + 0.5 * rng.normal(size=shape)
+    moving, weight = star + 0.5 * rng.normal(size=star.shape), 0.2 + 0.8 * rng.random(star.shape)
+    return jnp.asarray(targets if planes else targets[0]), jnp.asarray(moving), jnp.asarray(weight)
+
+
+def _pad_planes(arguments: Arguments) -> Arguments:
+    """Targets with one more plane, all NaN and not valid."""
+    targets, moving, weight, valid = arguments
+    targets = jnp.concatenate([targets, jnp.full_like(targets[:1], jnp.nan)])
+    return targets, moving, weight, jnp.append(valid, False)
+
+
+def _fitted(result: Any) -> Any:
+    """The parts of a registration that carry derivatives."""
+    return result.shift, result.scale, result.residual
 
 
 ROWS: list[Row] = [
@@ -213,5 +274,59 @@ ROWS: list[Row] = [
         pad=_pad_frames,
         unpad=lambda images: images[:, :-1],
         degenerate=lambda a: _degenerate_frames((None, *a))[1:],
+    ),
+    Row(
+        "overlap",
+        lambda positions, pixfrac=1.0: overlap(positions, output_shape=(9, 10), pixfrac=pixfrac, window=4),
+        lambda rng: (_map(rng),),
+        differentiable=(0,),
+        output=lambda table: table.share,
+        numbers={"pixfrac": (1.0, 0.6)},
+        spoil=lambda a: (a[0].at[2, 3].set(jnp.nan),),
+        degenerate=lambda a: (jnp.zeros_like(a[0]),),
+    ),
+    Row(
+        "spread",
+        lambda table, values: spread(table, values),
+        lambda rng: (overlap(_map(rng), output_shape=(9, 10), window=4), jnp.asarray(rng.normal(size=(2, 8, 9)))),
+        differentiable=(1,),
+    ),
+    Row(
+        "resample",
+        jax.jit(_resample),  # its scans would be compiled anew at every call
+        _exposures,
+        differentiable=(0, 1),
+        output=lambda r: [jnp.nan_to_num(a) for a in (r.sci, r.err, r.weight, r.var_poisson, r.var_rnoise, r.var_flat)],
+        numbers={"pixfrac": (1.0, 0.7), "fillval": (0.0, 5.0), "pixel_scale_ratio": (1.0, 2.0)},
+        spoil=lambda a: (lambda cube: (cube.sci, a[1], cube))(_spoil_pixel(a[2])),
+        pad=_pad_integrations,
+        degenerate=lambda a: (jnp.zeros_like(a[0]), jnp.zeros_like(a[1]), jax.tree.map(jnp.zeros_like, a[2])),
+    ),
+    Row(
+        "fourier_shift",
+        fourier_shift,
+        lambda rng: (jnp.asarray(rng.normal(size=(8, 9))), jnp.asarray(rng.normal(size=2))),
+        differentiable=(0, 1),
+        degenerate=lambda a: (jnp.zeros_like(a[0]), jnp.zeros_like(a[1])),
+    ),
+    Row(
+        "register",
+        register,
+        _stars,
+        differentiable=(0, 1, 2),
+        output=_fitted,
+        numbers={"max_iterations": (50, 20), "prefer_near": (0.1, 0.0)},
+        degenerate=lambda a: (a[0], jnp.full_like(a[1], 3.0), a[2]),
+    ),
+    Row(
+        "register_all",
+        register_all,
+        lambda rng: (*_stars(rng, 3), jnp.ones(3, bool)),
+        differentiable=(0, 1, 2),
+        output=_fitted,
+        numbers={"max_iterations": (50, 20), "prefer_near": (0.1, 0.0)},
+        pad=_pad_planes,
+        unpad=lambda output: tuple(_cut(part) for part in output),
+        degenerate=lambda a: (jnp.zeros_like(a[0]), a[1], jnp.zeros_like(a[2]), a[3]),
     ),
 ]
