@@ -1,5 +1,6 @@
 """Register one image to another: the shift and the flux scale between them, with errors and derivatives."""
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -12,9 +13,7 @@ from ._correlation import Series, integer_products, power_series, product_series
 from ._newton import Minimum, eigenvalues, inverse, minimise
 from .shift import shift_derivatives
 
-SEARCH = 8  # pixels
-MAX_ITERATIONS = 50  # four or five are usual
-PREFER_NEAR = 0.1  # share of the objective
+SEARCH, PREFER_NEAR, MAX_ITERATIONS = 8, 0.1, 50  # pixels; share of the objective; four to seven are usual
 
 
 class Registration(eqx.Module):
@@ -52,6 +51,7 @@ class _Solution(NamedTuple):
     n_iterations: Int[Array, ""]
 
 
+@partial(jax.jit, static_argnames=("search",))
 def register(
     target: Float[Array, "y x"],
     moving: Float[Array, "y x"],
@@ -113,6 +113,7 @@ def register(
     return _polish(found, target, moving, weight)
 
 
+@partial(jax.jit, static_argnames=("search", "batch_size"))
 def register_all(
     targets: Float[Array, "plane y x"],
     moving: Float[Array, "y x"],
