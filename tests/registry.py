@@ -277,7 +277,7 @@ ROWS: list[Row] = [
     ),
     Row(
         "overlap",
-        lambda positions, pixfrac=1.0: overlap(positions, output_shape=(9, 10), pixfrac=pixfrac, window=4),
+        jax.jit(lambda positions, pixfrac=1.0: overlap(positions, output_shape=(9, 10), pixfrac=pixfrac, window=4)),
         lambda rng: (_map(rng),),
         differentiable=(0,),
         output=lambda table: table.share,
