@@ -12,16 +12,16 @@ _SLACK = 0.03  # px; how well positions are inverted, and by how much the limits
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 Point = tuple[float, float]
-Edges = list[tuple[Point, float, float]]  # upper end, slope dx/dy, x at y = 0 of the line that whole pixels keep to
+Edges = list[tuple[Point, float, float]]  # upper end, slope dx/dy, x at y = 0 of the line that centres keep to
 
 
 def visited_pixels(pixel_map: np.ndarray, output_shape: tuple[int, int]) -> Bool[np.ndarray, "y x"]:
     """Find the input pixels that the drizzle package drops onto the output.
 
     It maps the outline of the input image to the output, clips it to the frame, maps the corners of what is left back
-    by a coarse two-dimensional golden-section search, and visits only pixels that lie wholly inside. So output pixels
-    next to an edge of the frame that cuts an image get less than is theirs. Numbers that agree with products of jwst
-    3.0.0 need this; better ones do not.
+    by a coarse two-dimensional golden-section search, and leaves out pixels that stick out by more than about half a
+    pixel. So output pixels next to an edge of the frame that cuts an image get less than is theirs. Numbers that agree
+    with products of jwst 3.0.0 need this; better ones do not.
 
     Args:
         pixel_map: position (x, y) on the output of every input pixel, [y x 2]. Concrete.
@@ -32,7 +32,7 @@ def visited_pixels(pixel_map: np.ndarray, output_shape: tuple[int, int]) -> Bool
 
     Example:
         >>> y, x = np.mgrid[:6, :6]
-        >>> visited_pixels(np.stack([x, y], -1) + 0.3, (6, 6)).sum(axis=1).tolist()
+        >>> visited_pixels(np.stack([x, y], -1) + 0.6, (6, 6)).sum(axis=1).tolist()
         [5, 5, 5, 5, 5, 0]
 
     Source: drizzle 2.2, the image scanner, which jwst 3.0.0 uses.
@@ -152,7 +152,7 @@ def _chains(polygon: list[Point]) -> tuple[Edges, Edges]:
 
 
 def _rows(polygon: list[Point], height: int, width: int) -> list[tuple[int, int, int]]:
-    """Return (row, first column, last column) of the pixels wholly inside a polygon, to within the slack."""
+    """Return (row, first column, last column) of the pixels inside a polygon, their limits rounded."""
     bottom, top = min(p[1] for p in polygon), max(p[1] for p in polygon)
     found: list[tuple[int, int, int]] = []
     chains = _chains(polygon)
