@@ -156,9 +156,11 @@ def _reduce(
 
     references, science = jax.vmap(flagged)(references), jax.vmap(flagged)(science)
     psfstack = stack_references(references)
-    repaired = _repair(psfstack, zero_non_science, options)
+    images, flags = (psfstack.sci, psfstack.err, science.sci), (psfstack.dq, psfstack.dq, science.dq)
+    planes, errors, targets = _repair(images, flags, zero_non_science, options)
+    repaired = eqx.tree_at(lambda cube: (cube.sci, cube.err), psfstack, (planes, errors))
     psfalign, registration, psfsub, subtraction = jax.lax.map(
-        lambda exposure: _subtract_star(exposure, repaired, psf_mask, zero_non_science, options), science
+        lambda exposure: _subtract_star(*exposure, repaired, psf_mask, options), (science, targets)
     )
     i2d = None
     if not options.resample.skip:
@@ -175,22 +177,30 @@ def _reduce(
     return Reduction(references, science, psfstack, psfalign, registration, psfsub, subtraction, i2d)
 
 
-def _repair(cube: Cube, zero_non_science: Array, options: Options) -> Cube:
-    """A cube whose values and errors are finite: from here on nothing is NaN but what `dq` says."""
+def _repair(
+    images: tuple[Array, ...], flags: tuple[Array, ...], zero_non_science: Array, options: Options
+) -> list[Array]:
+    """Stacks of images made finite: from here on nothing is NaN. All at once, so that it is compiled once."""
+
+    def joined(stacks: tuple[Array, ...]) -> Array:
+        return jnp.concatenate([stack.reshape(-1, *stack.shape[-2:]) for stack in stacks])
 
     def fill(image: Array, dq: Array) -> Array:
         return repair_bad_pixels(image, dq, zero_non_science=zero_non_science, options=options.align_refs).image
 
-    sci, err = jax.vmap(fill)(cube.sci, cube.dq), jax.vmap(fill)(cube.err, cube.dq)
-    return eqx.tree_at(lambda c: (c.sci, c.err), cube, (sci, err))
+    filled = jax.vmap(fill)(joined(images), joined(flags))
+    ends = np.cumsum([np.prod(image.shape[:-2]) for image in images])[:-1].astype(int)
+    return [part.reshape(image.shape) for part, image in zip(jnp.split(filled, ends), images, strict=True)]
 
 
 def _subtract_star(
-    science: Cube, references: Cube, psf_mask: Array, zero_non_science: Array, options: Options
+    science: Cube, target: Array, references: Cube, psf_mask: Array, options: Options
 ) -> tuple[Aligned, Registration, Cube, Subtraction]:
-    """One science exposure: align the (repaired) references to its first integration, model the star, subtract it."""
+    """One science exposure: align the references to its first integration, model the star, subtract it.
+
+    `target` are its images, repaired as the references are.
+    """
     working = jnp.dtype(options.precision)
-    target = _repair(science, zero_non_science, options).sci
     planes = references.sci.astype(working)
     registration = _register(planes, target[0].astype(working), psf_mask.astype(working), references.valid, options)
     aligned, errors = planes, references.err.astype(working)

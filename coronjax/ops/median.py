@@ -70,7 +70,7 @@ def _select_by_network(values: Array, usable: Array, count: Array) -> tuple[Arra
             chosen = jnp.where((rank == k) & (count > 0), plane, chosen)
         return chosen
 
-    return pick((count - 1) // 2), pick(count // 2)
+    return pick((count - 1) >> 1), pick(count >> 1)
 
 
 def _ordered_bits(values: Float[Array, "n y x"]) -> UInt[Array, "n y x"]:
@@ -85,7 +85,7 @@ def _select_by_bisection(values: Array, usable: Array, count: Array) -> tuple[Ar
     """The two middle values, their bits found from the highest down by counting what lies below."""
     bits = _ordered_bits(jax.lax.stop_gradient(values))
     kind, width = bits.dtype, jnp.iinfo(bits.dtype).bits
-    rank = (count - 1) // 2
+    rank = (count - 1) >> 1
 
     def step(i: int, found: Array) -> Array:
         trial = found | (jnp.ones((), kind) << (width - 1 - i).astype(kind))
@@ -95,7 +95,7 @@ def _select_by_bisection(values: Array, usable: Array, count: Array) -> tuple[Ar
     low = jax.lax.fori_loop(0, width, step, jnp.zeros(count.shape, kind))
     not_above = jnp.sum(usable & (bits <= low), axis=0)
     next_up = jnp.min(jnp.where(usable & (bits > low), bits, ~jnp.zeros((), kind)), axis=0)
-    high = jnp.where(not_above > count // 2, low, next_up)
+    high = jnp.where(not_above > count >> 1, low, next_up)
 
     def pick(target: Array) -> Array:
         plane = jnp.argmax(usable & (bits == target), axis=0)
