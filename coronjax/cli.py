@@ -75,7 +75,7 @@ def _run_command(name: str, words: list[str]) -> int:
 
 
 def _set_compiler_flag() -> None:
-    """Choose the faster compiler of XLA, unless the user has chosen; before JAX starts, after which it would be too late."""
+    """Choose the faster compiler of XLA, unless the user has chosen; once JAX has started it is too late."""
     from importlib.metadata import version
 
     flags = os.environ.get("XLA_FLAGS", "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -116,5 +118,6 @@ def match_nans_and_flags(cube: Cube) -> Cube:
         if array is not None:
             bad = bad | jnp.isnan(array)
     dq = jnp.where(bad, cube.dq | jnp.uint32(DQ.DO_NOT_USE.value), cube.dq)
-    sci, err, var_poisson, var_rnoise, var_flat = (None if a is None else jnp.where(bad, jnp.nan, a) for a in floats)
-    return Cube(sci, err, dq, cube.valid, var_poisson, var_rnoise, var_flat)
+    masked = [None if array is None else jnp.where(bad, jnp.nan, array) for array in floats]
+    fields: dict[str, Any] = dict(zip(("sci", "err", "var_poisson", "var_rnoise", "var_flat"), masked, strict=True))
+    return dataclasses.replace(cube, dq=dq, **fields)

@@ -17,7 +17,9 @@ class InputError(CoronjaxError):
         value: what was found there.
     """
 
-    def __init__(self, message: str, *, file: str | Path | None = None, keyword: str | None = None, value: object = None):
+    def __init__(
+        self, message: str, *, file: str | Path | None = None, keyword: str | None = None, value: object = None
+    ):
         self.message, self.file, self.keyword, self.value = message, file, keyword, value
         where = f"{file}: " if file is not None else ""
         what = f"{keyword}={value!r}: " if keyword is not None else ""

@@ -46,7 +46,10 @@ class OutlierDetection(eqx.Module):
     def __check_init__(self) -> None:
         """Refuse numbers outside their range."""
         _check(not _is_number(self.snr) or self.snr > 0, f"outlier_detection.snr={self.snr} must be positive")
-        _check(not _is_number(self.maskpt) or 0 <= self.maskpt <= 1, f"outlier_detection.maskpt={self.maskpt} must be in [0, 1]")
+        _check(
+            not _is_number(self.maskpt) or 0 <= self.maskpt <= 1,
+            f"outlier_detection.maskpt={self.maskpt} must be in [0, 1]",
+        )
         _check_bits("outlier_detection.good_bits", self.good_bits)
 
 
@@ -64,7 +67,9 @@ class AlignRefs(eqx.Module):
 
     def __check_init__(self) -> None:
         """Refuse numbers outside their range."""
-        _check(self.median_box_length >= 0, f"align_refs.median_box_length={self.median_box_length} must not be negative")
+        _check(
+            self.median_box_length >= 0, f"align_refs.median_box_length={self.median_box_length} must not be negative"
+        )
         _check_bits("align_refs.bad_bits", self.bad_bits)
 
 
@@ -78,7 +83,9 @@ class Klip(eqx.Module):
 
     def __check_init__(self) -> None:
         """Refuse numbers outside their range."""
-        _check(not _is_number(self.truncate) or self.truncate >= 0, f"klip.truncate={self.truncate} must not be negative")
+        _check(
+            not _is_number(self.truncate) or self.truncate >= 0, f"klip.truncate={self.truncate} must not be negative"
+        )
 
 
 class Resample(eqx.Module):
@@ -109,11 +116,16 @@ class Resample(eqx.Module):
 
     def __check_init__(self) -> None:
         """Refuse numbers outside their range."""
-        _check(not _is_number(self.pixfrac) or 0 < self.pixfrac <= 1, f"resample.pixfrac={self.pixfrac} must be in (0, 1]")
+        _check(
+            not _is_number(self.pixfrac) or 0 < self.pixfrac <= 1, f"resample.pixfrac={self.pixfrac} must be in (0, 1]"
+        )
         for name in ("pixel_scale_ratio", "pixel_scale"):
             value = getattr(self, name)
             _check(not _is_number(value) or value > 0, f"resample.{name}={value} must be positive")
-        _check(self.output_shape is None or min(self.output_shape) >= 2, f"resample.output_shape={self.output_shape} must be at least 2 x 2")
+        _check(
+            self.output_shape is None or min(self.output_shape) >= 2,
+            f"resample.output_shape={self.output_shape} must be at least 2 x 2",
+        )
 
 
 class Options(eqx.Module):

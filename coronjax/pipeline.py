@@ -224,7 +224,7 @@ def _rectangular(exposures: tuple[Exposure, ...]) -> tuple[Cube, list[str]]:
     depth = max(exposure.shape[0] for exposure in exposures)
     notes = []
 
-    def stacked(name: str) -> np.ndarray | None:
+    def stacked(name: str) -> Any:
         arrays = [getattr(exposure.cube, name) for exposure in exposures]
         missing = [exposure.path.name for exposure, array in zip(exposures, arrays, strict=True) if array is None]
         if missing:

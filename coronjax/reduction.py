@@ -81,7 +81,8 @@ def reduce(
             planes whose `valid` is false. The first integration of each must be valid.
         references: exposures of the reference stars `[exp int y x]`, MJy/sr, padded alike.
         psf_mask: weight of each pixel in the registration, 1 = use, 0 = ignore.
-        pixel_maps: position (x, y) on the output image of every pixel of every science exposure, pixels; NaN: not on it.
+        pixel_maps: position (x, y) on the output image of every pixel of every science exposure, pixels; NaN:
+            not on it.
         output_shape: rows and columns of the output image.
         exposure_times: weight of each science exposure for `resample.weight_type="exptime"`, s; 1 by default.
         background: level still to be subtracted from each science exposure before it is resampled, MJy/sr.
@@ -160,7 +161,7 @@ def _reduce(
     planes, errors, targets = _repair(images, flags, zero_non_science, options)
     repaired = eqx.tree_at(lambda cube: (cube.sci, cube.err), psfstack, (planes, errors))
     psfalign, registration, psfsub, subtraction = jax.lax.map(
-        lambda exposure: _subtract_star(*exposure, repaired, psf_mask, options), (science, targets)
+        lambda own: _subtract_star(own[0], own[1], repaired, psf_mask, options), (science, targets)
     )
     i2d = None
     if not options.resample.skip:
@@ -217,16 +218,16 @@ def _subtract_star(
         valid_references=references.valid,
     )
     sci = target if options.klip.skip else subtracted.residual.astype(target.dtype)
-    err = science.err if options.klip.skip else jnp.broadcast_to(subtracted.error, target.shape).astype(target.dtype)
+    err = science.err
+    if not options.klip.skip and subtracted.error is not None:
+        err = jnp.broadcast_to(subtracted.error, target.shape).astype(target.dtype)
     psfsub = eqx.tree_at(lambda c: (c.sci, c.err), science, (sci, err))
     # One zone, the whole frame.
     found = Subtraction(subtracted.n_modes[0], subtracted.gap[0], subtracted.eigenvalues[0])
     return Aligned(aligned, errors), registration, psfsub, found
 
 
-def _register(
-    planes: Array, first: Array, psf_mask: Array, valid: Array, options: Options
-) -> Registration:
+def _register(planes: Array, first: Array, psf_mask: Array, valid: Array, options: Options) -> Registration:
     """The registration of the first science integration to every reference plane, the way the options say."""
     if options.align_refs.minimiser == "lmdif":
         nearest = register_all(planes, first, psf_mask, valid, search=0)
@@ -235,7 +236,7 @@ def _register(
 
 
 def _check_precision(options: Options) -> None:
-    if options.precision == "float64" and not jax.config.jax_enable_x64:
+    if options.precision == "float64" and jnp.result_type(float) != jnp.float64:
         raise PrecisionError(
             "options.precision='float64' needs JAX's x64 mode: call jax.config.update('jax_enable_x64', True) at the"
             " start of the program, or choose Options(precision='float32')"

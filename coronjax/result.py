@@ -127,8 +127,8 @@ def assemble(inputs: Inputs, reduction: Reduction, options: Options) -> Result:
     psfalign = tuple(
         products.psfalign(
             *(exposure, references, association),
-            sci=reduction.psfalign.sci[i][_valid(inputs)],
-            err=reduction.psfalign.err[i][_valid(inputs)],
+            sci=np.asarray(reduction.psfalign.sci[i])[_valid(inputs)],
+            err=np.asarray(reduction.psfalign.err[i])[_valid(inputs)],
             alignment=alignment[i].columns(),
             mask_source=inputs.mask.source,
             skipped=options.align_refs.skip,
@@ -159,7 +159,7 @@ def _sky_image(inputs: Inputs, reduction: Reduction, options: Options, done: dic
     if image is None or inputs.grid is None:
         return None
     n_words = -(-sum(exposure.shape[0] for exposure in inputs.science_exposures) // 32)
-    arrays = {
+    arrays: dict[str, Any] = {
         "sci": image.sci,
         "err": image.err,
         "con": image.context[:n_words],

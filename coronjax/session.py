@@ -43,14 +43,14 @@ def application_settings(precision: str) -> Iterator[None]:
         'float64'
     """
     folder = cache_folder()
-    settings = {
+    settings: dict[str, object] = {
         "jax_compilation_cache_dir": None if folder is None else str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.05,
         "jax_persistent_cache_min_entry_size_bytes": 0,
     }
-    if jax.config.jax_compilation_cache_dir is not None:  # the user's own cache is left as it is
-        settings = {}
     before = {name: getattr(jax.config, name) for name in settings}
+    if before["jax_compilation_cache_dir"] is not None:  # the user's own cache is left as it is
+        settings, before = {}, {}
     try:
         _apply(settings)
         with jax.enable_x64(precision == "float64"):

@@ -53,4 +53,13 @@ __all__ = [
 
 # Public here, yet not in the registry: they work on concrete arrays to choose static sizes, or are the parts of an
 # accumulation whose whole (gram, resample) is what the registry tests.
-HOST_FUNCTIONS = {"overlap_window", "visited_pixels", "init_gram", "merge", "update", "drizzle_init", "drizzle_add", "drizzle_finish"}
+HOST_FUNCTIONS = {
+    "overlap_window",
+    "visited_pixels",
+    "init_gram",
+    "merge",
+    "update",
+    "drizzle_init",
+    "drizzle_add",
+    "drizzle_finish",
+}

@@ -2,8 +2,9 @@
 
 Where the residual bends the objective as much as the images do, Gauss-Newton steps close in slowly, and lmdif stops at
 its limit of evaluations, short of the minimum by far more than rounding: to land where it lands is to go the way it
-goes. Elsewhere it stops at the minimum, scattered by the rounding of its finite differences. The step of its trust region is worked out
-in the eigenbasis of the scaled normal matrix, where MINPACK factorises; the two are the same but for rounding.
+goes. Elsewhere it stops at the minimum, scattered by the rounding of its finite differences. The step of its trust
+region is worked out in the eigenbasis of the scaled normal matrix, where MINPACK factorises; the two are the same but
+for rounding.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def follow_lmdif(
 
     Example:
         >>> star = jnp.exp(-0.1 * jnp.hypot(*jnp.mgrid[-8:9, -8:9]) ** 2)
-        >>> stack, weight, valid = 2 * fourier_shift(star, jnp.array([0.5, 0.0]))[None], jnp.ones_like(star), jnp.ones(1, bool)
-        >>> found = follow_lmdif(register_all(stack, star, weight, valid), stack, star, weight, valid)
+        >>> stack, weight = 2 * fourier_shift(star, jnp.array([0.5, 0.0]))[None], jnp.ones_like(star)
+        >>> images = stack, star, weight, jnp.ones(1, bool)
+        >>> found = follow_lmdif(register_all(*images, search=0), *images)
         >>> found.shift.round(6).tolist(), found.scale.round(6).tolist()
         ([[0.5, 0.0]], [2.0])
 
@@ -98,7 +100,7 @@ def follow_lmdif(
     spectrum = jnp.fft.rfft2(moving)
     start = jnp.array([0.0, 0.0, 1.0], targets.dtype)
 
-    def one(plane: tuple[Array, Array, Array, Registration]) -> tuple[Array, LeastSquares]:
+    def one(plane: tuple[Array, Array, Registration]) -> LeastSquares:
         target, counts, found = plane
 
         def residual(params: Array) -> Array:
@@ -129,9 +131,10 @@ def follow_lmdif(
 
 def _contraction(target: Array, spectrum: Array, weight: Array, found: Registration) -> Float[Array, ""]:
     """What a Gauss-Newton step leaves of an error in the shift, next to the minimum."""
-    shifted, along_x, along_y = shift_derivatives(spectrum, found.shift, target.shape)
+    ny, nx = target.shape
+    shifted, along_x, along_y = shift_derivatives(spectrum, found.shift, (ny, nx))
     residual = jnp.fft.rfft2((target - found.scale * shifted) * weight**2)
-    bend = -found.scale * product_series(residual, spectrum, target.shape).derivatives(found.shift)[2]
+    bend = -found.scale * product_series(residual, spectrum, (ny, nx)).derivatives(found.shift)[2]
     tangents = jnp.stack([found.scale * along_x, found.scale * along_y, shifted]) * weight
     normal = jnp.stack([jnp.sum(tangents * tangent, axis=(1, 2)) for tangent in tangents])
     cross, corner = normal[:2, 2], normal[2, 2]
@@ -162,9 +165,7 @@ def lmdif(residual: Residual, start: Float[Array, " n"], *, max_evaluations: int
     zero = jnp.zeros((), start.dtype)
     nothing = _Model(jnp.eye(n, dtype=start.dtype), *(jnp.zeros_like(start),) * 3)
     no = jnp.zeros((), bool)
-    state = _State(
-        start, first, nothing, no, zero, zero, jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32), no, no
-    )
+    state = _State(start, first, nothing, no, zero, zero, jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32), no, no)
 
     def iterate(state: _State) -> _State:
         return _advance(residual, _linearise(residual, state), max_evaluations)
@@ -232,7 +233,7 @@ def _damping(model: _Model, radius: Array, before: Array) -> Array:
         return jax.tree.map(lambda old, fresh: jnp.where(done, old, fresh), carry, new)
 
     def last(carry: tuple) -> Array:
-        damping, low, high, excess, done = carry
+        damping, _, high, _, done = carry
         # The tenth trial is used as it is.
         return jnp.where(done, damping, jnp.where(damping == 0, jnp.maximum(tiny, 0.001 * high), damping))
 

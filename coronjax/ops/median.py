@@ -88,7 +88,7 @@ def _select_by_bisection(values: Array, usable: Array, count: Array) -> tuple[Ar
     rank = (count - 1) >> 1
 
     def step(i: int, found: Array) -> Array:
-        trial = found | (jnp.ones((), kind) << (width - 1 - i).astype(kind))
+        trial = found | (jnp.ones((), kind) << jnp.asarray(width - 1 - i, kind))
         below = jnp.sum(usable & (bits < trial), axis=0)
         return jnp.where(below <= rank, trial, found)
 
