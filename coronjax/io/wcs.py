@@ -245,8 +245,10 @@ def _solve(wcs: gwcs.WCS, sky: tuple[float, float], shape: tuple[int, int]) -> t
 def _mean_pixel_area(exposure: Exposure, wcs: gwcs.WCS) -> float:
     """Mean area of a pixel over the exposure, square degrees, from the outline through the outermost pixel centres."""
     _, ny, nx = exposure.shape
-    along_x = np.linspace(0, nx - 1, max(2, nx // 15), endpoint=False)
-    along_y = np.linspace(0, ny - 1, max(2, ny // 15), endpoint=False)
+    # At least four pieces to a side, none longer than 15 pixels: with distortion the area depends on it.
+    along_x, along_y = (
+        np.linspace(0, n - 1, math.ceil(n / max(1, min((n - 1) // 4, 15))), endpoint=False) for n in (nx, ny)
+    )
     x = np.concatenate([along_x, np.full(along_y.size, nx - 1), nx - 1 - along_x, np.zeros(along_y.size)])
     y = np.concatenate([np.zeros(along_x.size), along_y, np.full(along_x.size, ny - 1), ny - 1 - along_y])
     ra, dec = wcs(x, y, with_bounding_box=False)
