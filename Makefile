@@ -61,10 +61,10 @@ official: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## compare with the official pip
 sweep: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## compare with the official pipeline on twenty fresh datasets
 	@CORONJAX_SWEEP=20 $(PYTEST) --dist load -m official tests/official/test_fresh.py
 
-bench: $(STAMP)  ## measure against the numpy floor and other packages: RESULTS.md
+bench: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## measure against the numpy floor and other packages: RESULTS.md
 	@$(BIN)/python -m benchmarks.run
 
-bench-quick: $(STAMP)  ## the same at smaller sizes
+bench-quick: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## the same at smaller sizes
 	@$(BIN)/python -m benchmarks.run --size quick
 
 format: $(STAMP)  ## put the code into shape
