@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 # Any other interpreter with jwst 3.0.0 serves too: name it in CORONJAX_OFFICIAL_PYTHON.
-.venv-official/bin/python: $(OFFICIAL)
+$(CURDIR)/.venv-official/bin/python: $(OFFICIAL) ;
 $(OFFICIAL): tests/official/requirements.txt
 	@echo "installing the official pipeline into .venv-official"
 	@test -x .venv-official/bin/python || $(PYTHON) -m venv .venv-official
