@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_command(name: str, words: list[str]) -> int:
-    _set_compiler_flag()
+    set_compiler_flag()
     import tyro
 
     from .commands import command_class, session
@@ -74,7 +74,7 @@ def _run_command(name: str, words: list[str]) -> int:
         return command()
 
 
-def _set_compiler_flag() -> None:
+def set_compiler_flag() -> None:
     """Choose the faster compiler of XLA, unless the user has chosen; once JAX has started it is too late."""
     from importlib.metadata import version
 
