@@ -186,10 +186,11 @@ def _repair(
     def joined(stacks: tuple[Array, ...]) -> Array:
         return jnp.concatenate([stack.reshape(-1, *stack.shape[-2:]) for stack in stacks])
 
-    def fill(image: Array, dq: Array) -> Array:
-        return repair_bad_pixels(image, dq, zero_non_science=zero_non_science, options=options.align_refs).image
+    def fill(plane: tuple[Array, Array]) -> Array:
+        return repair_bad_pixels(*plane, zero_non_science=zero_non_science, options=options.align_refs).image
 
-    filled = jax.vmap(fill)(joined(images), joined(flags))
+    # One plane after another: a box around every pixel of all of them at once would be many times the input.
+    filled = jax.lax.map(fill, (joined(images), joined(flags)))
     ends = np.cumsum([np.prod(image.shape[:-2]) for image in images])[:-1].astype(int)
     return [part.reshape(image.shape) for part, image in zip(jnp.split(filled, ends), images, strict=True)]
 
