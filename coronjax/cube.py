@@ -61,7 +61,7 @@ def parse_bits(text: str) -> tuple[int, bool]:
         The bits as one integer, and whether a leading `~` asks for their complement.
 
     Raises:
-        ValueError: a name that is no DQ bit.
+        ValueError: a name that is no DQ bit, or more than 32 bits.
 
     Example:
         >>> parse_bits("~HOT+WARM")
@@ -77,6 +77,8 @@ def parse_bits(text: str) -> tuple[int, bool]:
             bits |= DQ[word].value
         elif word and word.lower() != "none":
             raise ValueError(f"{word!r} is not a DQ bit; known are {', '.join(DQ.__members__)}")
+    if bits >= 2**32:
+        raise ValueError(f"{bits} does not fit into the 32 bits of a DQ array")
     return bits, complement
 
 

@@ -6,29 +6,51 @@ are static.
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+import numbers
+from typing import Literal, get_args, get_type_hints
 
 import equinox as eqx
+import numpy as np
 
 from .cube import parse_bits
 from .errors import OptionsError
 
 
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise OptionsError(message)
+def _check_number(
+    name: str,
+    value: object,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    above: bool = False,
+    whole: bool = False,
+) -> None:
+    """Refuse what is no finite number in a range. Tracers, arrays and None pass: nobody types them."""
+    if value is None or (hasattr(value, "shape") and not isinstance(value, np.generic)):
+        return
+    kind = numbers.Integral if whole else numbers.Real
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
+        raise OptionsError(f"{name}={value!r} must be {'a whole' if whole else 'a'} number")
+    number = float(value)
+    inside = math.isfinite(number) and (low < number if above else low <= number) and number <= high
+    if not inside:
+        bounds = f"{'above' if above else 'at least'} {low:g}" + ("" if high == math.inf else f" and at most {high:g}")
+        raise OptionsError(f"{name}={value!r} must be finite" + ("" if low == -math.inf else f", {bounds}"))
 
 
-def _is_number(value: object) -> bool:
-    """A number given by a user; tracers and stand-ins of JAX's pytree machinery are not checked."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _check_choice(options: eqx.Module, step: str, name: str) -> None:
+    """Refuse a name that its annotation does not list."""
+    value, allowed = getattr(options, name), get_args(get_type_hints(type(options))[name])
+    if value not in allowed:
+        raise OptionsError(f"{step}{name}={value!r} must be one of {', '.join(map(repr, allowed))}")
 
 
-def _check_bits(name: str, text: str) -> None:
+def _check_bits(name: str, text: object) -> None:
     try:
-        parse_bits(text)
+        parse_bits(str(text))
     except ValueError as error:
-        raise OptionsError(f"{name}: {error}") from None
+        raise OptionsError(f"{name}={text!r}: {error}") from None
 
 
 class OutlierDetection(eqx.Module):
@@ -44,12 +66,9 @@ class OutlierDetection(eqx.Module):
     """Leave the step out; NaN and DO_NOT_USE are still made to agree."""
 
     def __check_init__(self) -> None:
-        """Refuse numbers outside their range."""
-        _check(not _is_number(self.snr) or self.snr > 0, f"outlier_detection.snr={self.snr} must be positive")
-        _check(
-            not _is_number(self.maskpt) or 0 <= self.maskpt <= 1,
-            f"outlier_detection.maskpt={self.maskpt} must be in [0, 1]",
-        )
+        """Refuse values that make no sense."""
+        _check_number("outlier_detection.snr", self.snr, 0, above=True)
+        _check_number("outlier_detection.maskpt", self.maskpt, 0, 1)
         _check_bits("outlier_detection.good_bits", self.good_bits)
 
 
@@ -66,11 +85,10 @@ class AlignRefs(eqx.Module):
     """Subtract the reference images where they lie; bad pixels are still repaired."""
 
     def __check_init__(self) -> None:
-        """Refuse numbers outside their range."""
-        _check(
-            self.median_box_length >= 0, f"align_refs.median_box_length={self.median_box_length} must not be negative"
-        )
+        """Refuse values that make no sense."""
+        _check_number("align_refs.median_box_length", self.median_box_length, 0, whole=True)
         _check_bits("align_refs.bad_bits", self.bad_bits)
+        _check_choice(self, "align_refs.", "minimiser")
 
 
 class Klip(eqx.Module):
@@ -82,10 +100,8 @@ class Klip(eqx.Module):
     """Leave the star in."""
 
     def __check_init__(self) -> None:
-        """Refuse numbers outside their range."""
-        _check(
-            not _is_number(self.truncate) or self.truncate >= 0, f"klip.truncate={self.truncate} must not be negative"
-        )
+        """Refuse values that make no sense."""
+        _check_number("klip.truncate", self.truncate, 0, whole=True)
 
 
 class Resample(eqx.Module):
@@ -115,17 +131,18 @@ class Resample(eqx.Module):
     """Make no sky image."""
 
     def __check_init__(self) -> None:
-        """Refuse numbers outside their range."""
-        _check(
-            not _is_number(self.pixfrac) or 0 < self.pixfrac <= 1, f"resample.pixfrac={self.pixfrac} must be in (0, 1]"
-        )
-        for name in ("pixel_scale_ratio", "pixel_scale"):
-            value = getattr(self, name)
-            _check(not _is_number(value) or value > 0, f"resample.{name}={value} must be positive")
-        _check(
-            self.output_shape is None or min(self.output_shape) >= 2,
-            f"resample.output_shape={self.output_shape} must be at least 2 x 2",
-        )
+        """Refuse values that make no sense."""
+        _check_number("resample.pixfrac", self.pixfrac, 0, 1, above=True)
+        _check_number("resample.pixel_scale_ratio", self.pixel_scale_ratio, 0, above=True)
+        _check_number("resample.pixel_scale", self.pixel_scale, 0, above=True)
+        _check_number("resample.rotation", self.rotation)
+        for name, low in (("output_shape", 2), ("crpix", -math.inf), ("crval", -math.inf)):
+            for value in getattr(self, name) or ():
+                _check_number(f"resample.{name}", value, low, whole=name == "output_shape")
+        if isinstance(self.fillval, str):
+            raise OptionsError(f"resample.fillval={self.fillval!r} must be a number, or nan")
+        _check_choice(self, "resample.", "kernel")
+        _check_choice(self, "resample.", "weight_type")
 
 
 class Options(eqx.Module):
@@ -141,7 +158,15 @@ class Options(eqx.Module):
     klip: Klip = Klip()
     resample: Resample = Resample()
     precision: Literal["float64", "float32"] = eqx.field(static=True, default="float64")
-    """Precision of registration, KLIP and resampling; float64 needs JAX's x64 mode, which `run` sees to."""
+    """Precision of registration and KLIP; resampling works out areas in that of the pixel maps and sums in that of the
+    cubes. float64 needs JAX's x64 mode, which `run` sees to. float32 costs 2 % of the residual scatter with 20 modes,
+    5 % with 50, and 2e-4 of it in resampling."""
+
+    def __check_init__(self) -> None:
+        """Refuse values that make no sense together."""
+        _check_choice(self, "", "precision")
+        if self.precision == "float32" and self.align_refs.minimiser == "lmdif":
+            raise OptionsError("align_refs.minimiser='lmdif' stops by float64 rounding: it needs precision='float64'")
 
     @classmethod
     def official(cls) -> Options:

@@ -16,6 +16,7 @@ from .options import Options
 from .reduction import Reduction, reduce
 from .result import Alignment, Result, assemble
 from .session import application_settings
+from .tally import count_inputs, count_reduction, doubts
 
 if TYPE_CHECKING:
     from .cube import Cube
@@ -166,13 +167,15 @@ def run(
     tell = progress or (lambda step: None)
     with _step("read", tell) as counts:
         inputs = load(asn, psfmask=psfmask, options=options, allow_outside=allow_outside)
-        counts.append(_count_inputs(inputs))
+        counts.append(count_inputs(inputs))
     logger.info("weights of the registration: %s", inputs.mask.source)
     for note in inputs.notes:
         logger.warning(note)
     with _step("reduce", tell) as counts, application_settings(options.precision):
         reduction = _to_host(reduce(**inputs.arguments(), options=options))
-        counts.append(_count_reduction(inputs, reduction))
+        counts.append(count_reduction(inputs, reduction))
+    for warning in doubts(inputs, reduction, options):
+        logger.warning(warning)
     with _step("products", tell) as counts:
         result = assemble(inputs, reduction, options)
         counts.append(f"{len(result.products)} made")
@@ -258,26 +261,6 @@ def _exposure_time(exposure: Exposure) -> float:
 def _background(exposure: Exposure) -> float:
     """Level that the header names and says is still in the data, MJy/sr."""
     return 0.0 if exposure.keyword("BKGSUB") else float(exposure.keyword("BKGLEVEL") or 0.0)
-
-
-def _count_inputs(inputs: Inputs) -> str:
-    def count(kind: str, exposures: tuple[Exposure, ...]) -> str:
-        return f"{len(exposures)} {kind} ({sum(e.shape[0] for e in exposures)} integrations)"
-
-    return f"{count('science', inputs.science_exposures)}, {count('reference', inputs.reference_exposures)}"
-
-
-def _count_reduction(inputs: Inputs, reduction: Reduction) -> str:
-    valid = np.asarray(inputs.references.valid).ravel()
-    converged = int(np.sum(reduction.registration.converged[:, valid]))
-    outliers = sum(
-        int(np.sum((np.asarray(cube.dq) & 16 != 0) & np.asarray(cube.valid)[..., None, None]))
-        for cube in (reduction.science, reduction.references)
-    )
-    return (
-        f"{outliers} outliers flagged, {converged} of {valid.sum() * len(inputs.science_exposures)} registrations"
-        f" converged, {', '.join(str(n) for n in reduction.subtraction.n_modes)} KL modes"
-    )
 
 
 @contextmanager

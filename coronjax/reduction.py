@@ -91,7 +91,8 @@ def reduce(
         visited: pixels that may be resampled at all, from `coronjax.ops.visited_pixels` where the numbers of jwst 3.0.0
             are wanted; by default all.
         window: bound on the input pixels that overlap one output pixel, from `coronjax.ops.overlap_window`. By default
-            it is measured; where `pixel_maps` is traced it cannot be, and is 3, enough for equal pixel scales.
+            it is measured; where `pixel_maps` is traced it cannot be, and is 3, enough for equal pixel scales:
+            `i2d.n_lost` counts the output pixels for which it was not.
         options: every choice; `Options()` by default.
 
     Returns:
@@ -122,6 +123,8 @@ def reduce(
     if background is None:
         background = jnp.zeros(n_exposures)
     if pixel_scale_ratio is None:
+        if options.resample.pixel_scale is not None:
+            raise ValueError("resample.pixel_scale is set: give reduce the pixel_scale_ratio that it makes")
         pixel_scale_ratio = options.resample.pixel_scale_ratio
     if window is None:
         window = _measured_window(pixel_maps, options)
@@ -230,6 +233,9 @@ def _subtract_star(
 
 def _register(planes: Array, first: Array, psf_mask: Array, valid: Array, options: Options) -> Registration:
     """The registration of the first science integration to every reference plane, the way the options say."""
+    if options.align_refs.skip:
+        zero, none = jnp.zeros(len(planes), planes.dtype), jnp.zeros(len(planes), jnp.int32)
+        return Registration(jnp.stack([zero, zero], -1), zero + 1, none != 0, none, zero, jnp.stack([zero] * 3, -1))
     if options.align_refs.minimiser == "lmdif":
         nearest = register_all(planes, first, psf_mask, valid, search=0)
         return follow_lmdif(nearest, planes, first, psf_mask, valid)
@@ -249,6 +255,13 @@ def _check_shapes(science: Cube, references: Cube, psf_mask: Array, pixel_maps: 
         if cube.sci.ndim != 4:
             raise ValueError(f"{name} has shape {cube.sci.shape}, not [exposure, integration, y, x]")
     frame = science.sci.shape[-2:]
+    for name, cube in (("science", science), ("references", references)):
+        own = {"err": cube.err, "dq": cube.dq, "var_poisson": cube.var_poisson, "var_rnoise": cube.var_rnoise}
+        for part, array in (own | {"var_flat": cube.var_flat}).items():
+            if array is not None and array.shape != cube.sci.shape:
+                raise ValueError(f"{name}.{part} has shape {array.shape} where sci has {cube.sci.shape}")
+        if cube.valid.shape != cube.sci.shape[:2]:
+            raise ValueError(f"{name}.valid has shape {cube.valid.shape} where sci has {cube.sci.shape}")
     expected = {
         "references": (references.sci.shape[-2:], frame),
         "psf_mask": (psf_mask.shape, frame),

@@ -1,5 +1,6 @@
 """Two small simulated associations with the products of jwst 3.0.0, made by tests/official/make_reference.py."""
 
+import dataclasses
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from coronjax import Cube, Klip, Options
 FILE = Path(__file__).parent / "data/official_small.npz"
 MODES = ("nircam", "miri_4qpm")
 CUBE = tuple(field.name for field in fields(Cube))
-OPTIONS = Options(klip=Klip(truncate=2))
+OPTIONS = dataclasses.replace(Options.official(), klip=Klip(truncate=2))
 
 
 def read(mode: str, kind: str) -> dict[str, np.ndarray]:

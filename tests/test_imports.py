@@ -22,7 +22,9 @@ MAY_IMPORT = {
     "session": set(),
     "reduction": {"cube", "options", "errors", "ops"},
     "result": {"cube", "options", "errors", "reduction", "io", "pipeline"},  # the last for its types alone
-    "pipeline": {"cube", "options", "errors", "ops", "reduction", "io", "session", "result"},
+    "pipeline": {"cube", "options", "errors", "ops", "reduction", "io", "session", "result", "tally"},
+    "tally": {"cube", "io", "options", "pipeline", "reduction"},  # all but the first for their types alone
+    "simulate": {"cube", "errors", "io"},
     "forward": {"cube", "options", "errors", "ops", "reduction"},
     "analysis": {"cube", "options", "errors", "ops", "reduction"},
 }

@@ -127,6 +127,8 @@ def _parse(path: Path) -> dict[str, Any]:
         content = json.loads(text, object_pairs_hook=unique, parse_constant=constant)
     except json.JSONDecodeError as error:
         raise AssociationError(_describe(text, error), file=path) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise AssociationError(f"malformed JSON: {error}", file=path) from None
     except RecursionError:
         raise AssociationError("malformed JSON: nested too deeply", file=path) from None
     if not isinstance(content, dict):

@@ -95,7 +95,7 @@ def open_fits(path: str | Path) -> Iterator[FitsFile]:
                 _check_complete(file, stream)
                 _check_headers(file)
                 yield file
-        except InputError:
+        except (InputError, MemoryError):
             raise
         except Exception as error:  # a damaged file makes astropy raise almost anything
             text = " ".join(str(error).split())

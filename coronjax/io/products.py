@@ -104,7 +104,9 @@ def psfalign(
     set_card(primary, "R_PSFMAS", str(mask_source), "PSF mask reference file")
     tree["meta.ref_file.psfmask.name"] = str(mask_source)
     arrays = {"SCI": sci, "ERR": err, "DQ": np.zeros(np.shape(sci), np.uint32)}
-    extensions = [*images(arrays, references[0].headers), Extension.of(table(alignment, "ALIGNMENT"))]
+    extensions = images(arrays, references[0].headers)
+    if not skipped:
+        extensions.append(Extension.of(table(alignment, "ALIGNMENT")))
     content = asdf_content(references[0], tree, keep_wcs=False)
     return Product(name, "psfalign", primary, tuple(extensions), content)
 
@@ -136,7 +138,7 @@ def psfsub(
     name = exposure_name(exposure, association, "psfsub")
     steps = {"outlier_detection": step_status(outliers_skipped), "klip": step_status(skipped)}
     primary, tree = product_metadata(exposure, association, name, steps, provenance)
-    set_card(primary, "KLMODES", int(n_modes), "Number of KL modes subtracted")
+    set_card(primary, "KLMODES", 0 if skipped else int(n_modes), "Number of KL modes subtracted")
     return Product(name, "psfsub", primary, _cube_extensions(exposure, cube), asdf_content(exposure, tree))
 
 

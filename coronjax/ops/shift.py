@@ -22,7 +22,7 @@ def fourier_shift(image: Float[Array, "y x"], shift: Float[Array, "2"]) -> Float
         shift: (sx, sy), pixels. Positive moves the image towards +x and +y.
 
     Returns:
-        The shifted image, in the dtype of `image`.
+        The shifted image, in the dtype of `image` if that is floating.
 
     Example:
         >>> point = jnp.zeros((5, 5)).at[2, 1].set(1.0)
@@ -31,6 +31,7 @@ def fourier_shift(image: Float[Array, "y x"], shift: Float[Array, "2"]) -> Float
 
     Source: the alignment of calwebb_coron3, jwst 3.0.0 (imageregistration).
     """
+    image = jnp.asarray(image, jnp.result_type(image, jnp.float32))  # of integers, the shift would become one
     ny, nx = image.shape
     multiplier, _, _ = _multipliers((ny, nx), jnp.asarray(shift, image.dtype))
     return jnp.fft.irfft2(jnp.fft.rfft2(image) * multiplier, s=(ny, nx))
