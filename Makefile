@@ -61,7 +61,7 @@ official: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## compare with the official pip
 sweep: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## compare with the official pipeline on twenty fresh datasets
 	@CORONJAX_SWEEP=20 $(PYTEST) --dist load -m official tests/official/test_fresh.py
 
-bench: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## measure against the numpy floor and other packages: RESULTS.md
+bench: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## measure against the numpy floor and other packages: benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks.run
 
 bench-quick: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## the same at smaller sizes

@@ -96,7 +96,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-peers", action="store_true", help="leave out what needs an environment of its own")
     parser.add_argument("--no-install", action="store_true", help="install no environments")
-    parser.add_argument("--output", type=Path, default=ROOT / "RESULTS.md")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/RESULTS.md")
     return parser.parse_args(words)
 
 
