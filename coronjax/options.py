@@ -33,10 +33,11 @@ def _check_number(
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
         raise OptionsError(f"{name}={value!r} must be {'a whole' if whole else 'a'} number")
     number = float(value)
-    inside = math.isfinite(number) and (low < number if above else low <= number) and number <= high
-    if not inside:
+    if not math.isfinite(number):
+        raise OptionsError(f"{name}={value!r} must be finite")
+    if number < low or number > high or (above and number == low):
         bounds = f"{'above' if above else 'at least'} {low:g}" + ("" if high == math.inf else f" and at most {high:g}")
-        raise OptionsError(f"{name}={value!r} must be finite" + ("" if low == -math.inf else f", {bounds}"))
+        raise OptionsError(f"{name}={value!r} must be {bounds}")
 
 
 def _check_choice(options: eqx.Module, step: str, name: str) -> None:

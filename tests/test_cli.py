@@ -102,7 +102,7 @@ def test_bad_input_is_status_1_with_a_message(capsys: Capture) -> None:
         assert err == "coronjax: error: no_such_asn.json: no such association file\n"
         assert out == ""
     assert cli.main(["run", "a.json", "--options.klip.truncate", "-3"]) == 1
-    assert capsys.readouterr().err == "coronjax: error: klip.truncate=-3 must not be negative\n"
+    assert capsys.readouterr().err == "coronjax: error: klip.truncate=-3 must be at least 0\n"
 
 
 def test_debug_shows_the_traceback(capsys: Capture) -> None:
