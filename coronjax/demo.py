@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ import numpy as np
 
 from .analysis import pixel_offset, refine_position, signal_to_noise, sky_offset
 from .cube import DQ
-from .pipeline import Step, run
+from .pipeline import Step, run, timed_step
 from .result import Result
 from .session import application_settings
 from .simulate import Companion, simulate
@@ -65,18 +63,18 @@ def demonstrate(
         `Demonstration`.
     """
     folder, tell = Path(directory), progress or (lambda step: None)
-    with _step("simulate", tell) as details:
+    with timed_step("simulate", tell) as details:
         simulation = simulate(
             "nircam", folder / "input", seed=seed, shape=SHAPE, n_references=N_REFERENCES, companions=COMPANIONS
         )
         details.append(f"{len(simulation.members)} exposures in {simulation.asn.parent}")
     result = run(simulation.asn, output_dir=folder / "output", psfmask=simulation.psf_mask, progress=progress)
     assert result.i2d is not None
-    with _step("measure", tell) as details:
+    with timed_step("measure", tell) as details:
         star = _star(result.i2d.wcs, simulation.truth.science[0].sky)
         companions = tuple(recover(result.i2d, star, companion) for companion in COMPANIONS)
         details.append(f"{len(companions)} companions")
-    with _step("draw", tell) as details:
+    with timed_step("draw", tell) as details:
         picture = _draw(result, star, companions, folder / "demo.png")
         details.append(str(picture))
     return Demonstration(result, companions, picture)
@@ -174,12 +172,3 @@ def _arrows(axis: Axes, wcs: Any, shape: tuple[int, ...]) -> None:
         axis.annotate("", tuple(tip), foot, arrowprops=arrow)
         end = np.array(foot) + 1.3 * (tip - foot)
         axis.annotate(name, (end[0], end[1]), color="white", ha="center", va="center", fontsize=9)
-
-
-@contextmanager
-def _step(name: str, tell: Callable[[Step], None]) -> Iterator[list[str]]:
-    tell(Step(name))
-    details: list[str] = []
-    begin = time.perf_counter()
-    yield details
-    tell(Step(name, " ".join(details), time.perf_counter() - begin))

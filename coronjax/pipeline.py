@@ -165,22 +165,22 @@ def run(
     """
     options = Options() if options is None else options
     tell = progress or (lambda step: None)
-    with _step("read", tell) as counts:
+    with timed_step("read", tell) as counts:
         inputs = load(asn, psfmask=psfmask, options=options, allow_outside=allow_outside)
         counts.append(count_inputs(inputs))
     logger.info("weights of the registration: %s", inputs.mask.source)
     for note in inputs.notes:
         logger.warning(note)
-    with _step("reduce", tell) as counts, application_settings(options.precision):
+    with timed_step("reduce", tell) as counts, application_settings(options.precision):
         reduction = _to_host(reduce(**inputs.arguments(), options=options))
         counts.append(count_reduction(inputs, reduction))
     for warning in doubts(inputs, reduction, options):
         logger.warning(warning)
-    with _step("products", tell) as counts:
+    with timed_step("products", tell) as counts:
         result = assemble(inputs, reduction, options)
         counts.append(f"{len(result.products)} made")
     if output_dir is not None:
-        with _step("write", tell) as counts:
+        with timed_step("write", tell) as counts:
             result = result.write(Path(output_dir))
             counts.append(f"{len(result.paths)} files in {output_dir}")
     return result
@@ -264,7 +264,7 @@ def _background(exposure: Exposure) -> float:
 
 
 @contextmanager
-def _step(name: str, tell: Callable[[Step], None]) -> Iterator[list[str]]:
+def timed_step(name: str, tell: Callable[[Step], None]) -> Iterator[list[str]]:
     """Time a step and tell of its beginning and end; what is put into the list becomes its detail."""
     tell(Step(name))
     counts: list[str] = []
