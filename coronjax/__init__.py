@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from . import analysis, ops, simulate
     from .cube import DQ, Cube
     from .errors import AssociationError, CoronjaxError, ExposureError, OptionsError, OutputError, PrecisionError
-    from .options import AlignRefs, Klip, Options, OutlierDetection, Resample
+    from .options import AlignRefs, Background, Klip, Options, OutlierDetection, Resample, Star
     from .pipeline import Inputs, Step, load, run
     from .reduction import Reduction, reduce
     from .result import Result
@@ -28,10 +28,12 @@ _HOME = {
     "OutputError": "errors",
     "PrecisionError": "errors",
     "AlignRefs": "options",
+    "Background": "options",
     "Klip": "options",
     "Options": "options",
     "OutlierDetection": "options",
     "Resample": "options",
+    "Star": "options",
     "Inputs": "pipeline",
     "Step": "pipeline",
     "load": "pipeline",
@@ -46,6 +48,7 @@ __all__ = [
     "DQ",
     "AlignRefs",
     "AssociationError",
+    "Background",
     "CoronjaxError",
     "Cube",
     "ExposureError",
@@ -59,6 +62,7 @@ __all__ = [
     "Reduction",
     "Resample",
     "Result",
+    "Star",
     "Step",
     "analysis",
     "load",

@@ -63,6 +63,10 @@ class OutlierDetection(eqx.Module):
     """Pixels whose weight is below this share of the mean weight do not enter the median."""
     good_bits: str = eqx.field(static=True, default="~DO_NOT_USE")
     """DQ bits that are tolerated in a pixel of the median; a leading ~ names those that are not."""
+    pairs: Literal["prediction", "both"] = eqx.field(static=True, default="prediction")
+    """Of two integrations that differ, flag the one that a prediction of the star's light speaks against; or both."""
+    mismatch: float = 0.1
+    """Share of the star's light by which two integrations may differ without a cosmic ray (for pairs)."""
     skip: bool = eqx.field(static=True, default=False)
     """Leave the step out; NaN and DO_NOT_USE are still made to agree."""
 
@@ -70,18 +74,37 @@ class OutlierDetection(eqx.Module):
         """Refuse values that make no sense."""
         _check_number("outlier_detection.snr", self.snr, 0, above=True)
         _check_number("outlier_detection.maskpt", self.maskpt, 0, 1)
+        _check_number("outlier_detection.mismatch", self.mismatch, 0)
         _check_bits("outlier_detection.good_bits", self.good_bits)
+        _check_choice(self, "outlier_detection.", "pairs")
+
+
+class Background(eqx.Module):
+    """Subtract the median of the association's background exposures; without any, a pedestal of every frame."""
+
+    skip: bool = eqx.field(static=True, default=False)
+    """Leave backgrounds and pedestals in."""
 
 
 class AlignRefs(eqx.Module):
     """Repair bad pixels, then align every reference image to the first science integration."""
 
+    repair: Literal["neighbours", "box"] = eqx.field(static=True, default="neighbours")
+    """Fill bad pixels from the nearest good ones, however far; or from the median of a box, 0 where that is empty."""
     median_box_length: int = eqx.field(static=True, default=3)
-    """Side of the box whose median replaces a bad pixel, pixels."""
+    """Side of the box, pixels."""
     bad_bits: str = eqx.field(static=True, default="DO_NOT_USE")
     """DQ bits that make a pixel bad; NaN is always bad."""
     minimiser: Literal["newton", "lmdif"] = eqx.field(static=True, default="newton")
     """Newton's method from the best integer shift; or, from no shift, to where MINPACK's lmdif stops."""
+    pedestal: bool = eqx.field(static=True, default=True)
+    """Fit a constant level along with shift and scale."""
+    use_repaired: bool = eqx.field(static=True, default=False)
+    """Let repaired pixels take part in the registration."""
+    padding: int = eqx.field(static=True, default=16)
+    """Width of the tapered border around a frame that is shifted, pixels; 0 takes the frame to be periodic."""
+    blur: bool = eqx.field(static=True, default=True)
+    """Blur undersampled frames to the Nyquist limit before they are shifted."""
     skip: bool = eqx.field(static=True, default=False)
     """Subtract the reference images where they lie; bad pixels are still repaired."""
 
@@ -89,6 +112,8 @@ class AlignRefs(eqx.Module):
         """Refuse values that make no sense."""
         _check_number("align_refs.median_box_length", self.median_box_length, 0, whole=True)
         _check_bits("align_refs.bad_bits", self.bad_bits)
+        _check_number("align_refs.padding", self.padding, 0, whole=True)
+        _check_choice(self, "align_refs.", "repair")
         _check_choice(self, "align_refs.", "minimiser")
 
 
@@ -97,12 +122,34 @@ class Klip(eqx.Module):
 
     truncate: int = 50
     """Number of KL modes kept; more than there are references means all of them."""
+    use_repaired: bool = eqx.field(static=True, default=False)
+    """Let repaired pixels decide the weights of the references."""
+    error: Literal["propagated", "scatter"] = eqx.field(static=True, default="propagated")
+    """Noise of detector and references and the scatter of residual speckles; or the scatter of the references."""
     skip: bool = eqx.field(static=True, default=False)
     """Leave the star in."""
 
     def __check_init__(self) -> None:
         """Refuse values that make no sense."""
         _check_number("klip.truncate", self.truncate, 0, whole=True)
+        _check_choice(self, "klip.", "error")
+
+
+class Star(eqx.Module):
+    """Find the star in every science exposure, and make the WCS of all agree on it."""
+
+    source: Literal["auto", "data", "header", "wcs"] = eqx.field(static=True, default="auto")
+    """Fit of a model of the star behind the mask; the header's reference pixel; the WCS as it is. Auto: the fit where
+    it is reliable, else the header."""
+    positions: tuple[tuple[float, float], ...] | None = None
+    """0-based pixel (x, y) of the star in every science exposure; takes precedence over `source`."""
+
+    def __check_init__(self) -> None:
+        """Refuse values that make no sense."""
+        _check_choice(self, "star.", "source")
+        for position in self.positions or ():
+            for value in position:
+                _check_number("star.positions", value)
 
 
 class Resample(eqx.Module):
@@ -126,6 +173,12 @@ class Resample(eqx.Module):
     """Right ascension and declination of the output's reference point, degrees."""
     weight_type: Literal["ivm", "exptime"] = eqx.field(static=True, default="ivm")
     """Weight pixels by inverse read-noise variance or by exposure time."""
+    variances: Literal["propagated", "drizzled"] = eqx.field(static=True, default="propagated")
+    """Add variances up with the square of each pixel's share; or drizzle their roots like an image."""
+    cut_pixels: bool = eqx.field(static=True, default=True)
+    """Use every pixel; or leave out those that the drizzle package skips where the output's frame cuts the image."""
+    flags: bool = eqx.field(static=True, default=True)
+    """Give the sky image data quality flags."""
     fillval: float = float("nan")
     """Value of output pixels that no input reaches."""
     skip: bool = eqx.field(static=True, default=False)
@@ -144,6 +197,7 @@ class Resample(eqx.Module):
             raise OptionsError(f"resample.fillval={self.fillval!r} must be a number, or nan")
         _check_choice(self, "resample.", "kernel")
         _check_choice(self, "resample.", "weight_type")
+        _check_choice(self, "resample.", "variances")
 
 
 class Options(eqx.Module):
@@ -155,8 +209,10 @@ class Options(eqx.Module):
     """
 
     outlier_detection: OutlierDetection = OutlierDetection()
+    background: Background = Background()
     align_refs: AlignRefs = AlignRefs()
     klip: Klip = Klip()
+    star: Star = Star()
     resample: Resample = Resample()
     precision: Literal["float64", "float32"] = eqx.field(static=True, default="float64")
     """Precision of registration and KLIP; resampling works out areas in that of the pixel maps and sums in that of the
@@ -172,4 +228,14 @@ class Options(eqx.Module):
     @classmethod
     def official(cls) -> Options:
         """The options that reproduce calwebb_coron3 of jwst 3.0.0 with its registration done in float64."""
-        return cls(align_refs=AlignRefs(minimiser="lmdif"))
+        align_refs = AlignRefs(
+            repair="box", minimiser="lmdif", pedestal=False, use_repaired=True, padding=0, blur=False
+        )
+        return cls(
+            outlier_detection=OutlierDetection(pairs="both"),
+            background=Background(skip=True),
+            align_refs=align_refs,
+            klip=Klip(use_repaired=True, error="scatter"),
+            star=Star(source="wcs"),
+            resample=Resample(variances="drizzled", cut_pixels=False, flags=False),
+        )
