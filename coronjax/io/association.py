@@ -25,6 +25,7 @@ class Association:
     product_name: str  # root of the names of products per association
     science: tuple[Path, ...]  # exposures of the target
     psf: tuple[Path, ...]  # exposures of reference stars
+    background: tuple[Path, ...] = ()  # exposures of empty sky
     ignored: tuple[tuple[str, str], ...] = ()  # (expname, exptype) of members of other types
     notes: tuple[str, ...] = ()  # what a user should know, a sentence each
 
@@ -35,33 +36,35 @@ class Association:
 
     @property
     def members(self) -> tuple[Path, ...]:
-        """All exposures that take part: science first, then psf."""
-        return self.science + self.psf
+        """All exposures that take part: science first, then psf, then background."""
+        return self.science + self.psf + self.background
 
     def __repr__(self) -> str:
         """List product, members and notes, a line each."""
         lines = [f"Association {self.path}"]
         lines += [f"  product {self.product_name}, asn_id {self.asn_id}, pool {self.asn_pool}"]
-        for kind, paths in (("science", self.science), ("psf", self.psf)):
-            lines += [f"  {kind:8}{path.name}" for path in paths]
+        for kind, paths in (("science", self.science), ("psf", self.psf), ("background", self.background)):
+            lines += [f"  {kind:11}{path.name}" for path in paths]
         lines += [f"  ignored {name} ({exptype})" for name, exptype in self.ignored]
         return "\n".join([*lines, *(f"  note    {note}" for note in self.notes)])
 
 
-def read_association(path: str | Path, *, allow_outside: bool = False) -> Association:
+def read_association(path: str | Path, *, allow_outside: bool = False, background: bool = True) -> Association:
     """Read and check an association file; its exposures must exist but are not opened.
 
     Args:
-        path: a JSON file with the fields of the JWST level-3 association schema. Members of exptype `science` and
-            `psf`, in any case, take part; their expname is relative to the file's folder. The first product counts.
+        path: a JSON file with the fields of the JWST level-3 association schema. Members of exptype `science`, `psf`
+            and `background`, in any case, take part; their expname is relative to the file's folder. The first product
+            counts.
         allow_outside: accept members outside the file's folder. A link that lies in the folder is a member of it.
+        background: false ignores `background` members as it does members of other types.
 
     Returns:
         `Association`, members with absolute paths, in the order of the file.
 
     Raises:
         AssociationError: the file cannot be read, is not strict JSON, lacks a field, or names members that are missing,
-            repeated, both science and psf, or outside its folder.
+            repeated, of two kinds, or outside its folder.
 
     Example:
         >>> read_association("no_such_asn.json")
@@ -76,15 +79,15 @@ def read_association(path: str | Path, *, allow_outside: bool = False) -> Associ
     notes: list[str] = []
     product = _first_product(path, content, notes)
     ignored: list[tuple[str, str]] = []
-    members: dict[str, list[Path]] = {"science": [], "psf": []}
+    members: dict[str, list[Path]] = {"science": [], "psf": [], **({"background": []} if background else {})}
     for expname, exptype in _members(path, product):
         if exptype.lower() in members:
             members[exptype.lower()].append(_resolve(path, expname, allow_outside))
         else:
             ignored.append((expname, exptype))
             notes.append(f"member {expname} of exptype {exptype} is ignored")
-    for kind, found in members.items():
-        if not found:
+    for kind in ("science", "psf"):
+        if not members[kind]:
             message = f"the product has no member of exptype {kind}"
             raise AssociationError(message, file=path, keyword="exptype", value=kind)
     _check_distinct(path, members)
@@ -95,6 +98,7 @@ def read_association(path: str | Path, *, allow_outside: bool = False) -> Associ
         product_name=_plain_name(path, "name", product.get("name")),
         science=tuple(members["science"]),
         psf=tuple(members["psf"]),
+        background=tuple(members.get("background", ())),
         ignored=tuple(ignored),
         notes=tuple(notes),
     )
@@ -214,7 +218,7 @@ def _check_distinct(path: Path, members: dict[str, list[Path]]) -> None:
             real = member.resolve()
             if real in kinds:
                 twice = f"the {kind} member occurs twice"
-                message = twice if kinds[real] == kind else "the file is both a science and a psf member"
+                message = twice if kinds[real] == kind else f"the file is both a {kinds[real]} and a {kind} member"
                 raise AssociationError(message, file=path, keyword="expname", value=member.name)
             if member.name in names:
                 message = f"products of {names[member.name].parent} and {member.parent} would have the same names"

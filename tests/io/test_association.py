@@ -47,12 +47,33 @@ def test_relative_path_is_made_absolute(tmp_path, monkeypatch):
 
 
 def test_members_of_any_case_and_others_ignored_with_a_note(tmp_path):
-    members = ("sci1.fits", "SCIENCE"), ("psf1.fits", "Psf"), ("gone.fits", "background"), ("psf2.fits", "psf")
+    members = ("sci1.fits", "SCIENCE"), ("psf1.fits", "Psf"), ("gone.fits", "target_acquisition"), ("psf2.fits", "psf")
     asn = read_association(write_association(tmp_path, with_members(*members)))
     assert [p.name for p in asn.members] == ["sci1.fits", "psf1.fits", "psf2.fits"]
-    assert asn.ignored == (("gone.fits", "background"),)
-    assert "gone.fits of exptype background is ignored" in asn.notes[0]
-    assert "gone.fits (background)" in repr(asn)
+    assert asn.ignored == (("gone.fits", "target_acquisition"),)
+    assert "gone.fits of exptype target_acquisition is ignored" in asn.notes[0]
+    assert "gone.fits (target_acquisition)" in repr(asn)
+
+
+def test_backgrounds(tmp_path):
+    members = ("sci1.fits", "science"), ("psf1.fits", "psf"), ("psf2.fits", "Background")
+    path = write_association(tmp_path, with_members(*members))
+    asn = read_association(path)
+    assert asn.background == (tmp_path / "psf2.fits",)
+    assert asn.members == asn.science + asn.psf + asn.background
+    assert "background psf2.fits" in repr(asn)
+    without = read_association(path, background=False)
+    assert without.background == ()
+    assert without.notes == ("member psf2.fits of exptype Background is ignored",)
+
+
+def test_a_background_that_is_missing_or_taken_twice(tmp_path):
+    needed = ("sci1.fits", "science"), ("psf1.fits", "psf")
+    path = write_association(tmp_path, with_members(*needed, ("gone.fits", "background")))
+    refuse(path, "expname", "gone.fits", "no such file")
+    assert read_association(path, background=False).ignored == (("gone.fits", "background"),)
+    path = write_association(tmp_path, with_members(*needed, ("psf1.fits", "background")))
+    refuse(path, "expname", "psf1.fits", "the file is both a psf and a background member")
 
 
 def test_first_of_several_products(tmp_path):
