@@ -31,6 +31,7 @@ class Filter:
     star: float  # e-/s of the target star, before the coronagraph
     background: float  # e-/s/pixel
     photmjsr: float  # MJy/sr for 1 e-/s/pixel
+    wide_stop: bool = False  # the Lyot stop opens half of the pupil and favours its edge, as undersampling needs
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Mode:
 
 def _nircam(name: str, wavelength: float, width: float, nodes: int, mask: str, star: float, photmjsr: float) -> Filter:
     size = 0.63 if mask == "MASKA335R" else 4 * wavelength / 6.5 * 206265
-    return Filter(name, wavelength, width, nodes, size, mask, f"SUB320{mask[4:]}", star, 1.5, photmjsr)
+    subarray, wide = f"SUB320{mask[4:]}", wavelength < 3.1e-6
+    return Filter(name, wavelength, width, nodes, size, mask, subarray, star, 1.5, photmjsr, wide)
 
 
 def _quadrants(name: str, wavelength: float, star: float, background: float, photmjsr: float) -> Filter:
@@ -89,6 +91,8 @@ _ROUND = Mode(
     pupil="MASKRND", readout="MEDIUM8", shape=(320, 320), start=(492, 1502), fast_axis=-1, pixel_scale=0.063,
     aperture="NRCA5_MASK335R", reference=(107.309, -405.150), y_angle=0.054, mask="round", pupil_angle=0.0, stop=0.3,
     filters=(
+        _nircam("F250M", 2.503e-6, 0.072, 3, "MASKA335R", 4.0e7, 1.10),
+        _nircam("F300M", 2.996e-6, 0.107, 3, "MASKA335R", 4.9e7, 0.66),
         _nircam("F335M", 3.365e-6, 0.10, 3, "MASKA335R", 3.6e7, 0.68),
         _nircam("F356W", 3.563e-6, 0.22, 5, "MASKA335R", 8.0e7, 0.30),
         _nircam("F410M", 4.084e-6, 0.10, 3, "MASKA335R", 3.0e7, 0.70),

@@ -122,10 +122,12 @@ def _behind_mask(mode: Mode, filter: Filter, field: Any, wavelength: float) -> A
 
 
 def _stop(mode: Mode, filter: Filter, aperture: Array) -> Array:
-    """A stop that opens where the residual light of a perfect star is faintest."""
+    """A stop that opens where the residual light of a perfect star is faintest, a wide one rather at the edge."""
     residual = np.abs(_behind_mask(mode, filter, aperture.astype(complex), filter.wavelength))
     residual = np.where(aperture > 0.99, residual, np.inf)
-    count = round(mode.stop * aperture.sum())
+    if filter.wide_stop:
+        residual = residual / np.hypot(coordinates()[None, :], coordinates()[:, None]) ** 4
+    count = round((0.5 if filter.wide_stop else mode.stop) * aperture.sum())
     return np.where(residual <= np.partition(residual.ravel(), count)[count], 1.0, 0.0)
 
 

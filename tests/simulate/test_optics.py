@@ -1,5 +1,7 @@
 """Physics of the coronagraphs."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,6 +119,35 @@ def test_jax_gives_what_numpy_gives_and_derivatives():
     step = 1e-4
     numeric = (image((0.7 + step, 0.4)) - image((0.7 - step, 0.4))) / (2 * step)
     np.testing.assert_allclose(derivative, numeric, atol=1e-5 * abs(numeric).max())
+
+
+def shifted(image, by):
+    """By a Fourier shift along both axes."""
+    turns = [np.exp(-2j * np.pi * np.fft.fftfreq(n) * by) for n in image.shape]
+    return np.fft.ifft2(np.fft.fft2(image) * turns[0][:, None] * turns[1][None, :]).real
+
+
+@pytest.mark.parametrize(
+    ("filter", "least", "most"), [("F250M", 0.2, 0.5), ("F300M", 0.05, 0.2), ("F335M", 0.0, 1e-3), ("F444W", 0.0, 1e-4)]
+)
+def test_short_filters_are_undersampled(filter, least, most):
+    """A Fourier shift by half a pixel does not give what the optics give half a pixel further."""
+    coronagraph, shape = make_coronagraph("nircam", filter), (64, 64)
+    here, there = (psf(coronagraph, FLAT, (0.01, 0.01), (31.5 + d, 31.5 + d), shape) for d in (0.0, 0.5))
+    error = abs(shifted(here, 0.5) - there)[8:-8, 8:-8].max() / here.max()
+    assert least <= error <= most
+
+
+@pytest.mark.parametrize(("filter", "beyond"), [("F250M", True), ("F300M", True), ("F335M", False)])
+def test_power_beyond_the_nyquist_frequency(filter, beyond):
+    """Sampled three times finer, the image of the star has power that the detector's pixels cannot hold."""
+    coronagraph = make_coronagraph("nircam", filter)
+    fine = replace(coronagraph, mode=replace(coronagraph.mode, pixel_scale=coronagraph.mode.pixel_scale / 3))
+    window = np.hanning(144)
+    image = psf(fine, FLAT, (0.01, 0.01), (71.5, 71.5), (144, 144)) * window * window[:, None]
+    power, frequency = abs(np.fft.fft2(image)) ** 2, abs(np.fft.fftfreq(144, 1 / 3))
+    share = power[np.maximum(frequency[:, None], frequency[None, :]) > 0.5].sum() / power.sum()
+    assert (share > 1e-4) == beyond
 
 
 def test_wavelengths_cover_the_band():
