@@ -7,7 +7,7 @@ from .modes import MODES, Companion, Filter, Mode, find_mode
 from .observation import Observation, observe
 from .optics import Coronagraph, make_coronagraph, mask_amplitude, psf
 from .pupil import Pupil, make_pupil
-from .truth import CosmicRay, ExposureTruth, Placed, Truth
+from .truth import CosmicRay, ExposureTruth, Placed, Telegraph, Truth
 
 __all__ = [
     "MODES",
@@ -22,6 +22,7 @@ __all__ = [
     "Placed",
     "Pupil",
     "Simulation",
+    "Telegraph",
     "Truth",
     "astrometry_of",
     "companion_image",

@@ -15,18 +15,21 @@ from .scene import wavefronts
 from .truth import Truth
 
 
-def astrometry_of(truth: Truth, exposure: int) -> Astrometry:
+def astrometry_of(truth: Truth, exposure: int, *, in_file: bool = False) -> Astrometry:
     """World coordinates of an exposure.
 
     Args:
         truth: of the simulation.
-        exposure: its index; science first, then references.
+        exposure: its index; science first, then references, then backgrounds.
+        in_file: true gives those of its file, with the error of the reference pixel; distortion moves along.
 
     Returns:
         `Astrometry`.
     """
     this = truth.exposures[exposure]
-    return make_astrometry(find_mode(truth.mode)[0], this.star, this.sky, this.roll, truth.distorted)
+    error = this.crpix_error if in_file else (0.0, 0.0)
+    star = this.star[0] + error[0], this.star[1] + error[1]
+    return make_astrometry(find_mode(truth.mode)[0], star, this.sky, this.roll, truth.distorted)
 
 
 @lru_cache(maxsize=4)

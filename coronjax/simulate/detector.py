@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from coronjax.cube import DQ
 
 from .modes import Filter, Mode
-from .truth import CosmicRay
+from .truth import CosmicRay, Telegraph
 
 FLAT_ERROR = 0.002  # rms of the flat field's estimate
 FIELD_STOP = 11.8  # half the side of MIRI's field, arcsec
@@ -28,6 +28,7 @@ class Detector:
     flat: Array  # [y x] response
     flat_estimate: Array  # [y x] what earlier stages divided by
     read_noise: Array  # [y x] e-, rms
+    jumps: Array | None = None  # [y x] e-: by how much a pixel's level jumps, 0 for quiet pixels; None: all are quiet
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ class Integrations:
     var_rnoise: NDArray[np.float32]
     var_flat: NDArray[np.float32]
     cosmic_rays: tuple[CosmicRay, ...]
+    telegraph: tuple[Telegraph, ...]
 
 
 def _outside_field(mode: Mode, shape: tuple[int, int], centre: tuple[float, float]) -> NDArray[np.bool_]:
@@ -91,10 +93,50 @@ def make_detector(
     return Detector(dq, flat, estimate, mode.read_noise * np.exp(rng.normal(0, 0.06, shape)))
 
 
+def add_telegraph(rng: np.random.Generator, detector: Detector, mode: Mode, filter: Filter, share: float) -> Detector:
+    """Give pixels telegraph noise that no flag tells of.
+
+    Args:
+        rng: where the numbers come from.
+        detector: from `make_detector`.
+        mode: gives time and read noise.
+        filter: gives the background.
+        share: of the good pixels, in [0, 1].
+
+    Returns:
+        A `Detector` whose noisy pixels jump by 5 to 50 times the noise of an integration of blank sky.
+
+    Example:
+        >>> from coronjax.simulate.modes import find_mode
+        >>> mode, filter = find_mode("nircam")
+        >>> quiet = make_detector(np.random.default_rng(1), mode, (64, 64), (32.0, 32.0))
+        >>> bool((add_telegraph(np.random.default_rng(2), quiet, mode, filter, 0.1).jumps > 0).sum() > 300)
+        True
+    """
+    noise = np.sqrt(mode.read_noise**2 + filter.background * mode.integration)
+    jumps = noise * 10 ** rng.uniform(0.7, 1.7, detector.dq.shape)
+    noisy = (rng.random(detector.dq.shape) < share) & ((detector.dq & np.uint32(DQ.DO_NOT_USE)) == 0)
+    return replace(detector, jumps=np.where(noisy, jumps, 0.0))
+
+
+def _jump(rng: np.random.Generator, detector: Detector, sci: Array, per_electron: float) -> tuple[Telegraph, ...]:
+    """Put every noisy pixel on one of its levels, integration by integration."""
+    if detector.jumps is None:
+        return ()
+    found = []
+    for y, x in np.argwhere(detector.jumps > 0).tolist():
+        amplitude = float(detector.jumps[y, x] * per_electron / detector.flat_estimate[y, x])
+        high = rng.random(len(sci)) < 0.5
+        sci[:, y, x] += high * amplitude
+        found.append(Telegraph(y, x, amplitude, tuple(high.tolist())))
+    return tuple(found)
+
+
 def _cosmic_rays(
-    rng: np.random.Generator, sci: Array, sigma: Array, usable: NDArray[np.bool_]
+    rng: np.random.Generator, sci: Array, sigma: Array, usable: NDArray[np.bool_], negative: float
 ) -> tuple[CosmicRay, ...]:
     """Add hits that the earlier stages have missed; half of them reach the next pixel too."""
+    signs = rng.spawn(1)[0]
     nints, ny, nx = sci.shape
     inner = np.zeros((ny, nx), bool)
     inner[3:-3, 3:-3] = usable[3:-3, 3:-3] & usable[3:-3, 4:-2]
@@ -102,7 +144,8 @@ def _cosmic_rays(
     rays = []
     for k in range(nints):
         for y, x in places[rng.choice(len(places), min(len(places), max(4, ny * nx // 2000)), replace=False)].tolist():
-            significance = float(10 ** rng.uniform(1.1, 2.3))
+            sign = -1.0 if signs.random() < negative else 1.0
+            significance = sign * float(10 ** rng.uniform(1.1, 2.3))
             amplitude = significance * float(sigma[k, y, x])
             sci[k, y, x] += amplitude
             if rng.random() < 0.5:
@@ -114,27 +157,39 @@ def _cosmic_rays(
 def _saturation(detector: Detector, counts: Array, expected: Array) -> Flags:
     """Integrations are as long as the brightest pixels allow: these saturate, the very brightest beyond use."""
     usable = (detector.dq & np.uint32(DQ.DO_NOT_USE)) == 0
-    peak = float(expected[usable].max())
+    peak = float(expected[..., usable].max())
+    if peak == 0:  # blank sky, exposed as long as the star
+        return np.zeros(counts.shape, np.uint32)
     saturated = np.where((counts > 0.9 * peak) & usable, DQ.SATURATED, 0)
     lost = np.where((counts > peak + np.sqrt(peak) / 2) & usable, DQ.SATURATED | DQ.DO_NOT_USE, 0)
     return (saturated | lost).astype(np.uint32)
 
 
 def expose(
-    rng: np.random.Generator, detector: Detector, mode: Mode, filter: Filter, rate: Array, nints: int
+    rng: np.random.Generator,
+    detector: Detector,
+    mode: Mode,
+    filter: Filter,
+    rate: Array,
+    nints: int,
+    *,
+    glow: Array | float = 0.0,
+    negative: float = 0.0,
 ) -> Integrations:
     r"""Take an exposure and calibrate it as the earlier stages do.
 
-    $$ d = \frac{P((r + b) f T) + R}{T \hat f} - b (1 - \epsilon), \qquad
-       \sigma^2 = \frac{r + b}{T f} + \left( \frac{\sigma_R}{T f} \right)^2 + (0.002 \, d)^2 $$
+    $$ d = \frac{P((r + b + g) f T) + R}{T \hat f} - b (1 - \epsilon), \qquad
+       \sigma^2 = \frac{r + b + g}{T f} + \left( \frac{\sigma_R}{T f} \right)^2 + (0.002 \, d)^2 $$
 
     Args:
         rng: where the numbers come from.
         detector: from `make_detector`.
         mode: gives the integration time T and the share of the background b that is left in.
         filter: gives background and photometric scale.
-        rate: what the optics put on the detector, [y x], e-/s.
+        rate: what the optics put on the detector, [y x], or [int y x] where the integrations differ, e-/s.
         nints: number of integrations.
+        glow: light g of the instrument itself, which earlier stages leave in, [y x], e-/s.
+        negative: share of the hits that are negative.
 
     Returns:
         `Integrations`; NaN wherever DQ has DO_NOT_USE.
@@ -147,21 +202,22 @@ def expose(
         >>> expose(rng, detector, mode, filter, np.ones((64, 64)), 2).sci.shape
         (2, 64, 64)
     """
-    planes, time = (nints, *rate.shape), mode.integration
-    electrons = rng.poisson(np.broadcast_to((rate + filter.background) * detector.flat * time, planes))
+    planes, time, sky = (nints, *rate.shape[-2:]), mode.integration, filter.background + glow
+    electrons = rng.poisson(np.broadcast_to((rate + sky) * detector.flat * time, planes))
     sci = (electrons + rng.normal(size=planes) * detector.read_noise) / (time * detector.flat_estimate)
     sci = sci - filter.background * (1 - mode.background_left)
-    var_poisson = np.broadcast_to((rate + filter.background) / (time * detector.flat), planes).copy()
+    var_poisson = np.broadcast_to((rate + sky) / (time * detector.flat), planes).copy()
     var_rnoise = np.broadcast_to((detector.read_noise / (time * detector.flat)) ** 2, planes).copy()
     var_flat = (FLAT_ERROR * sci) ** 2
     dq = np.broadcast_to(detector.dq, planes).copy()
-    dq |= _saturation(detector, electrons - filter.background * time, rate * time)
+    dq |= _saturation(detector, electrons - sky * time, rate * time)
     dq[rng.random(planes) < 0.003] |= np.uint32(DQ.JUMP_DET)  # seen and mended by the earlier stages
     scale = filter.photmjsr
     sci, var_poisson, var_rnoise, var_flat = (sci * scale, *(v * scale**2 for v in (var_poisson, var_rnoise, var_flat)))
     sigma = np.sqrt(var_poisson + var_rnoise + var_flat)
-    rays = _cosmic_rays(rng, sci, sigma, (dq & np.uint32(DQ.DO_NOT_USE | DQ.SATURATED)).max(0) == 0)
+    telegraph = _jump(rng.spawn(1)[0], detector, sci, scale / time)
+    rays = _cosmic_rays(rng, sci, sigma, (dq & np.uint32(DQ.DO_NOT_USE | DQ.SATURATED)).max(0) == 0, negative)
     bad = (dq & np.uint32(DQ.DO_NOT_USE)) != 0
     floats = (np.where(bad, np.nan, a).astype(np.float32) for a in (sci, sigma, var_poisson, var_rnoise, var_flat))
     sci32, err32, poisson32, rnoise32, flat32 = floats
-    return Integrations(sci32, err32, dq, poisson32, rnoise32, flat32, rays)
+    return Integrations(sci32, err32, dq, poisson32, rnoise32, flat32, rays, telegraph)

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from coronjax.cube import Cube
-
 from .astrometry import Astrometry, area_map
 from .headers import (
     PROGRAM,
@@ -37,7 +35,7 @@ class Simulation:
 
     asn: Path
     psf_mask: Path
-    members: tuple[Path, ...]  # science first, then references
+    members: tuple[Path, ...]  # science first, then references, then backgrounds
     truth: Truth
     truth_file: Path
 
@@ -49,7 +47,8 @@ def simulate(mode: str, directory: str | Path, *, seed: int = 1, **settings: Any
         mode: `"nircam"`, `"nircam_bar"`, `"miri_4qpm"` or `"miri_lyot"`.
         directory: where to; it is made if need be, and files of the same names are replaced.
         seed: the same seed gives the same files, but for the DATE keyword.
-        **settings: as `observe` takes them: shape, filter, numbers of exposures and integrations, roll, companions.
+        **settings: as `observe` takes them: shape, filter, numbers of exposures and integrations, roll, companions,
+            oddities of telescope and detector.
 
     Returns:
         `Simulation`: the association, its members (`_calints`), the mask for the registration, and the truth, which is
@@ -144,28 +143,27 @@ def _write_exposure(path: Path, observation: Observation, mode: Mode, filter: Fi
 
     from .world import wcs_cards
 
-    first_reference = len(observation.truth.science)
-    cube: Cube = observation.science if k < first_reference else observation.references
-    plane = k if k < first_reference else k - first_reference
-    n_science, n_references = observation.science.sci.shape[1], observation.references.sci.shape[1]
-    nints = tuple(n_science if p.kind == "science" else n_references for p in observation.pointings)
     pointing, shape = observation.pointings[k], observation.truth.shape
+    kinds = [p.kind for p in observation.pointings]
+    cubes = {"science": observation.science, "psf": observation.references, "background": observation.backgrounds}
+    cube, plane = cubes[pointing.kind], k - kinds.index(pointing.kind)
+    nints = tuple(len(exposure.shifts) for exposure in observation.truth.exposures)
     begin = start_time(observation.pointings, nints, mode.integration, k)
-    dithers = 1 if pointing.kind == "science" else len(observation.truth.references)
-    astrometry = astrometry_of(observation.truth, k)
+    dithers = 1 if pointing.kind == "science" else kinds.count(pointing.kind)
+    astrometry = astrometry_of(observation.truth, k, in_file=True)
 
     primary = fits.PrimaryHDU()
     _fill(primary.header, [_now(), *primary_cards(mode, filter, pointing, shape, begin, nints[k], dithers)])
     hdus = [primary]
     for name in ("sci", "err", "dq"):
-        hdus.append(fits.ImageHDU(np.asarray(getattr(cube, name)[plane]), name=name.upper()))
+        hdus.append(fits.ImageHDU(np.asarray(getattr(cube, name)[plane, : nints[k]]), name=name.upper()))
     _fill(hdus[1].header, science_cards(mode, filter, pointing, nints[k]))
     _fill(hdus[1].header, wcs_cards(astrometry, shape, mode.reference))
     hdus[2].header["BUNIT"] = "MJy/sr"
     hdus.append(fits.ImageHDU(area_map(astrometry, shape).astype(np.float32), name="AREA"))
     hdus.append(fits.BinTableHDU(integration_times(mode, begin, nints[k]), name="INT_TIMES"))
     for name in ("var_poisson", "var_rnoise", "var_flat"):
-        hdus.append(fits.ImageHDU(np.asarray(getattr(cube, name)[plane]), name=name.upper()))
+        hdus.append(fits.ImageHDU(np.asarray(getattr(cube, name)[plane, : nints[k]]), name=name.upper()))
     hdus.append(_asdf_table(astrometry, shape))
     for hdu in hdus[1:]:
         hdu.header["EXTVER"] = 1

@@ -105,7 +105,7 @@ def _observation_cards(mode: Mode, pointing: Pointing, begin: datetime, nints: i
 
 
 def _target_cards(mode: Mode, filter: Filter, pointing: Pointing) -> list[Card]:
-    name = "TARGET" if pointing.kind == "science" else "REFERENCE"
+    name = {"science": "TARGET", "psf": "REFERENCE", "background": "TARGET-BACKGROUND"}[pointing.kind]
     cards: list[Card] = [
         ("TARGPROP", name, "proposer's name of the target"),
         ("TARGNAME", name, "catalogue name of the target"),
@@ -119,6 +119,8 @@ def _target_cards(mode: Mode, filter: Filter, pointing: Pointing) -> list[Card]:
         ("EXP_TYPE", mode.exp_type, "type of exposure"),
         ("IS_PSF", pointing.kind == "psf", "reference star"),
     ]
+    if pointing.kind == "background":
+        cards.append(("BKGDTARG", True, "blank sky"))
     for keyword, value in (("MODULE", mode.module), ("CHANNEL", mode.channel), ("PUPIL", mode.pupil)):
         if value is not None:
             cards.append((keyword, value, keyword.lower()))
@@ -158,7 +160,7 @@ def _setting_cards(mode: Mode, filter: Filter, pointing: Pointing, shape: tuple[
         ("FASTAXIS", mode.fast_axis, "fast readout axis"),
         ("SLOWAXIS", 2, "slow readout axis"),
         ("PATTTYPE", "NONE", "dither pattern"),
-        ("SUBPXPAT", "NONE" if pointing.kind == "science" else "SMALL-GRID-DITHER", "subpixel pattern"),
+        ("SUBPXPAT", "SMALL-GRID-DITHER" if pointing.kind == "psf" else "NONE", "subpixel pattern"),
         ("PATT_NUM", pointing.position, "position in the pattern"),
         ("NUMDTHPT", dithers, "number of positions"),
         ("XOFFSET", pointing.step[0], "[arcsec] offset in x"),

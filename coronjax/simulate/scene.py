@@ -14,7 +14,9 @@ from .pupil import Pupil, phase_screen
 ROLL = 112.0  # position angle of V3 midway between the rolls, degrees
 MEMORY = 0.9  # correlation of the wavefront's drift from an exposure to the next
 REFERENCE_BRIGHTNESS = 1.6  # of the reference star over the target
-STREAMS = ("wavefront", "drift", "detector", "pointing", "noise")
+STREAMS = ("wavefront", "drift", "detector", "pointing", "noise", "wander", "astrometry")
+BLANK = (0.021, -0.016)  # from the target to the blank sky, degrees
+STEP = (4.1, -3.7)  # between the dithers on the blank sky, arcsec
 
 Array = NDArray[np.floating[Any]]
 
@@ -23,14 +25,14 @@ Array = NDArray[np.floating[Any]]
 class Pointing:
     """One exposure as planned and flown."""
 
-    kind: Literal["science", "psf"]
+    kind: Literal["science", "psf", "background"]
     observation: int  # number of the visit, from 1
     position: int  # number in the dither pattern, from 1
     step: tuple[float, float]  # of the dither, arcsec
     source: tuple[float, float]  # where the star really is, from the mask's centre, arcsec
     roll: float  # degrees
-    sky: tuple[float, float]  # of the star, degrees
-    brightness: float  # over the target's
+    sky: tuple[float, float]  # of the star, or where one would be, degrees
+    brightness: float  # over the target's; 0: there is no star
 
 
 def stream(mode: Mode, seed: int, name: str, index: int = 0) -> np.random.Generator:
@@ -103,6 +105,68 @@ def plan(mode: Mode, seed: int, n_science: int, n_references: int, roll: float) 
             )
         )
     return tuple(pointings)
+
+
+def plan_backgrounds(mode: Mode, n_science: int, count: int) -> tuple[Pointing, ...]:
+    """Point at blank sky beside the target, after target and reference star.
+
+    Args:
+        mode: gives the target.
+        n_science: number of exposures of the target, each a visit.
+        count: number of exposures.
+
+    Returns:
+        The exposures in order of time, dithered.
+
+    Example:
+        >>> [p.position for p in plan_backgrounds(MODES["miri_4qpm"], 2, 2)]
+        [1, 2]
+    """
+    ra, dec = mode.coordinates
+    return tuple(
+        Pointing(
+            kind="background",
+            observation=n_science + 2,
+            position=k + 1,
+            step=(k * STEP[0], k * STEP[1]),
+            source=(0.0, 0.0),
+            roll=ROLL,
+            sky=((ra + BLANK[0] + k * STEP[0] / 3600) % 360, dec + BLANK[1] + k * STEP[1] / 3600),
+            brightness=0.0,
+        )
+        for k in range(count)
+    )
+
+
+def wander(
+    mode: Mode, pupil: Pupil, seed: int, index: int, nints: int, jitter: float, drift: float
+) -> tuple[Array, Array]:
+    """How the integrations of an exposure differ from its mean.
+
+    Args:
+        mode: of the simulation.
+        pupil: gives the basis of wavefronts.
+        seed: of the simulation.
+        index: of the exposure.
+        nints: number of integrations.
+        jitter: rms of the star's position along each axis, arcsec.
+        drift: rms of the difference between the wavefronts of two integrations, metres.
+
+    Returns:
+        Position of the star, arcsec, [int 2], and wavefront, metres, [int y x], both from the exposure's. One
+        integration stands for all where they do not differ.
+
+    Example:
+        >>> from coronjax.simulate.pupil import make_pupil
+        >>> wander(MODES["nircam"], make_pupil(), 1, 0, 3, 0.002, 0.0)[0].shape
+        (3, 2)
+    """
+    if jitter == 0 and drift == 0:
+        return np.zeros((1, 2)), np.zeros((1, *pupil.aperture.shape))
+    rng, modes = stream(mode, seed, "wander", index), len(pupil.basis)
+    draws = np.stack([rng.normal(size=2 + modes) for _ in range(nints)])  # more integrations do not change those before
+    fronts = np.tensordot(draws[:, 2:] * drift / np.sqrt(2 * modes), pupil.basis, 1)
+    return draws[:, :2] * jitter, fronts
 
 
 def wavefronts(mode: Mode, pupil: Pupil, seed: int, count: int) -> Array:
