@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .errors import AssociationError, CoronjaxError, ExposureError, OptionsError, OutputError, PrecisionError
     from .options import AlignRefs, Background, Klip, Options, OutlierDetection, Resample, Star
     from .pipeline import Inputs, Step, load, run
-    from .reduction import Reduction, reduce
+    from .chain import reduce
+    from .reduction import Reduction
     from .result import Result
 
 __version__ = version("coronjax")
@@ -39,7 +40,7 @@ _HOME = {
     "load": "pipeline",
     "run": "pipeline",
     "Reduction": "reduction",
-    "reduce": "reduction",
+    "reduce": "chain",
     "Result": "result",
 }
 _MODULES = ("analysis", "ops", "simulate")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .chain import reduce
 from .options import Options
-from .reduction import Reduction, reduce
+from .reduction import Reduction
 from .result import Alignment, Result, assemble
 from .session import application_settings
 from .tally import count_inputs, count_reduction, doubts

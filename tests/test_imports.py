@@ -20,13 +20,14 @@ MAY_IMPORT = {
     "ops": {"cube", "options", "errors"},
     "io": {"cube", "errors"},
     "session": set(),
-    "reduction": {"cube", "options", "errors", "ops"},
+    "reduction": {"cube", "ops"},
+    "chain": {"cube", "options", "errors", "ops", "reduction"},
     "result": {"cube", "options", "errors", "reduction", "io", "pipeline"},  # the last for its types alone
-    "pipeline": {"cube", "options", "errors", "ops", "reduction", "io", "session", "result", "tally"},
+    "pipeline": {"cube", "options", "errors", "ops", "chain", "reduction", "io", "session", "result", "tally"},
     "tally": {"cube", "io", "options", "pipeline", "reduction"},  # all but the first for their types alone
     "simulate": {"cube", "errors", "io"},
-    "forward": {"cube", "options", "errors", "ops", "reduction"},
-    "analysis": {"cube", "options", "errors", "ops", "reduction"},
+    "forward": {"cube", "options", "errors", "ops", "chain", "reduction"},
+    "analysis": {"cube", "options", "errors", "ops", "chain", "reduction"},
 }
 # Device code takes arrays and gives arrays.
 OPS_THIRD_PARTY = {"jax", "equinox", "optax", "jaxtyping", "numpy"}

@@ -10,8 +10,8 @@ import pytest
 
 import coronjax
 from coronjax import DQ, Cube, Options, reduce
+from coronjax.chain import _reduce
 from coronjax.options import AlignRefs, Klip, OutlierDetection, Resample
-from coronjax.reduction import _reduce
 
 SHAPE = (24, 26)
 N_SCIENCE, N_REFERENCES = (2, 3), (3, 2)
