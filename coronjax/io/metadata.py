@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -18,15 +19,19 @@ from .product import plain_header, set_card
 from .tree import carried_over, has_wcs, with_wcs
 
 if TYPE_CHECKING:
+    import gwcs
+
     from .association import Association
     from .exposure import Exposure
 
-Provenance = Mapping[str, tuple[Any, str]]  # value and comment by keyword
+Cards = Mapping[str, tuple[Any, str]]  # value and comment by keyword
+Provenance = Cards
 Tree = dict[str, Any]  # entries of the ASDF tree by place
 
 _SUFFIX = re.compile(r"[_-](calints|crfints|rateints|psfsub|psfalign|psfstack|cal|crf|rate|i2d)$")
 # Step: keyword and comment, place in the metadata tree.
 _STEPS = {
+    "background": ("S_BKDSUB", "Background subtraction", "bkg_subtract"),
     "outlier_detection": ("S_OUTLIR", "Outlier Detection", "outlier_detection"),
     "stack_refs": ("S_PSFSTK", "Coronagraphic PSF Stacking", "stack_psfs"),
     "align_refs": ("S_PSFALI", "Coronagraphic PSF Alignment", "align_psfs"),
@@ -113,7 +118,8 @@ def product_metadata(
         association: it belongs to.
         name: file name of the product.
         steps: status by step.
-        provenance: header cards on the software.
+        provenance: header cards on the software, and whatever else is to be said; a number that is not finite becomes
+            an undefined value.
         model: name of the product's data model.
 
     Returns:
@@ -136,10 +142,32 @@ def product_metadata(
         if status == "COMPLETE" or header.get(keyword) != "COMPLETE":  # done in an earlier stage is done
             set_card(header, keyword, status, comment)
             tree[f"meta.cal_step.{place}"] = status
+    places = {keyword: f"meta.cal_step.{place}" for keyword, _, place in _STEPS.values()}
     for keyword, (value, comment) in provenance.items():
-        set_card(header, keyword, value, comment)
-        tree[f"coronjax.{keyword.lower()}"] = value
+        plain = _card_value(value)
+        set_card(header, keyword, plain, comment)
+        tree[places.get(keyword, f"coronjax.{keyword.lower()}")] = plain
     return header, tree
+
+
+def repointed(exposure: Exposure, wcs: gwcs.WCS, cards: Cards) -> Exposure:
+    """An exposure with another WCS: what is made of it says so in its keywords and its gwcs alike.
+
+    Args:
+        exposure: as read; it is left alone.
+        wcs: the new one.
+        cards: the keywords of the SCI header that go with it, for example CRPIX1.
+
+    Returns:
+        `Exposure`.
+    """
+    header = exposure.sci_header.copy()
+    tree: Tree = {}
+    for keyword, (value, comment) in cards.items():
+        set_card(header, keyword, _card_value(value), comment)
+        tree[f"meta.wcsinfo.{keyword.lower()}"] = _card_value(value)
+    content = with_wcs(exposure.asdf_bytes, wcs, tree)
+    return dataclasses.replace(exposure, headers={**exposure.headers, "SCI": header}, asdf_bytes=content)
 
 
 def asdf_content(exposure: Exposure, tree: Tree, *, keep_wcs: bool = True) -> bytes:
@@ -170,6 +198,12 @@ def asdf_content(exposure: Exposure, tree: Tree, *, keep_wcs: bool = True) -> by
     from .wcs import exposure_wcs
 
     return with_wcs(exposure.asdf_bytes, exposure_wcs(exposure)[0], tree)
+
+
+def _card_value(value: Any) -> Any:
+    """The value as a header can hold it: plain Python, undefined where it is not finite."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _jsonable(node: Any) -> Any:

@@ -173,6 +173,33 @@ def images(arrays: Mapping[str, Any], headers: Mapping[str, fits.Header]) -> lis
     return made
 
 
+# What the extensions of variances say that do not fall with the number of integrations.
+_SHARED = {
+    "VAR_REFERENCES": "Variance by the noise of the reference images, (MJy/sr)^2.",
+    "VAR_SPECKLES": "Variance by what the references leave of the star, (MJy/sr)^2.",
+}
+
+
+def shared_variances(arrays: Mapping[str, Any]) -> list[Extension]:
+    """Image extensions of variances that all integrations of an exposure share.
+
+    Args:
+        arrays: VAR_REFERENCES and VAR_SPECKLES, [y x], (MJy/sr)^2; None leaves one out.
+
+    Returns:
+        The extensions, whose headers say so.
+
+    Example:
+        >>> [made.name for made in shared_variances({"VAR_SPECKLES": np.ones((2, 2)), "VAR_REFERENCES": None})]
+        ['VAR_SPECKLES']
+    """
+    made = images(arrays, {})
+    for extension in made:
+        extension.header["COMMENT"] = _SHARED[extension.name]
+        extension.header["COMMENT"] = "All integrations of an exposure share it: their mean has it in full."
+    return made
+
+
 def cube_planes(cube: Cube) -> dict[str, np.ndarray | None]:
     """The arrays of a cube by extension name.
 

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .blend import table
-from .metadata import Provenance, asdf_content, exposure_name, product_metadata, provenance, step_status
-from .product import Extension, Product, cube_planes, images, set_card
+from .metadata import (
+    Cards,
+    Provenance,
+    asdf_content,
+    exposure_name,
+    product_metadata,
+    provenance,
+    repointed,
+    step_status,
+)
+from .product import Extension, Product, cube_planes, images, set_card, shared_variances
 from .sky_products import i2d, unresampled
 from .writing import write_atomically
 
@@ -19,7 +28,18 @@ if TYPE_CHECKING:
     from .association import Association
     from .exposure import Exposure
 
-__all__ = ["Product", "crfints", "i2d", "provenance", "psfalign", "psfstack", "psfsub", "unresampled", "write"]
+__all__ = [
+    "Product",
+    "crfints",
+    "i2d",
+    "provenance",
+    "psfalign",
+    "psfstack",
+    "psfsub",
+    "repointed",
+    "unresampled",
+    "write",
+]
 
 
 def crfints(exposure: Exposure, association: Association, cube: Cube, provenance: Provenance) -> Product:
@@ -77,6 +97,8 @@ def psfalign(
     alignment: Mapping[str, np.ndarray],
     mask_source: str,
     provenance: Provenance,
+    dq: np.ndarray | None = None,
+    cards: Cards | None = None,
     skipped: bool = False,
     outliers_skipped: bool = False,
 ) -> Product:
@@ -91,6 +113,8 @@ def psfalign(
         alignment: how each plane was aligned: columns of the table ALIGNMENT.
         mask_source: where the weight of the registration came from.
         provenance: header cards on the software.
+        dq: their flags, [plane y x]; by default none is set.
+        cards: further cards of the primary header: value and comment by keyword.
         skipped: alignment was left out.
         outliers_skipped: outlier detection was left out.
 
@@ -100,11 +124,11 @@ def psfalign(
     name = exposure_name(exposure, association, "psfalign")
     outliers, aligned = step_status(outliers_skipped), step_status(skipped)
     steps = {"outlier_detection": outliers, "stack_refs": "COMPLETE", "align_refs": aligned}
-    primary, tree = product_metadata(references[0], association, name, steps, provenance)
+    primary, tree = product_metadata(references[0], association, name, steps, {**provenance, **(cards or {})})
     set_card(primary, "R_PSFMAS", str(mask_source), "PSF mask reference file")
     tree["meta.ref_file.psfmask.name"] = str(mask_source)
-    arrays = {"SCI": sci, "ERR": err, "DQ": np.zeros(np.shape(sci), np.uint32)}
-    extensions = images(arrays, references[0].headers)
+    dq = np.zeros(np.shape(sci), np.uint32) if dq is None else dq
+    extensions = images({"SCI": sci, "ERR": err, "DQ": dq}, references[0].headers)
     if not skipped:
         extensions.append(Extension.of(table(alignment, "ALIGNMENT")))
     content = asdf_content(references[0], tree, keep_wcs=False)
@@ -118,28 +142,37 @@ def psfsub(
     *,
     n_modes: int,
     provenance: Provenance,
+    var_references: np.ndarray | None = None,
+    var_speckles: np.ndarray | None = None,
+    cards: Cards | None = None,
     skipped: bool = False,
     outliers_skipped: bool = False,
 ) -> Product:
     """A science exposure with the star subtracted.
 
     Args:
-        exposure: as read.
+        exposure: as read, or `repointed`.
         association: it belongs to.
         cube: its integrations after the subtraction, [integration y x].
         n_modes: number of KL modes subtracted.
         provenance: header cards on the software.
+        var_references: variance by the noise of the references, which all integrations share, [y x], (MJy/sr)^2.
+        var_speckles: that by what the references leave of the star, [y x], (MJy/sr)^2.
+        cards: further cards of the primary header: value and comment by keyword.
         skipped: the subtraction was left out.
         outliers_skipped: outlier detection was left out.
 
     Returns:
-        `Product`: SCI ERR DQ AREA INT_TIMES VAR_* and whatever else the file held, with its WCS.
+        `Product`: SCI ERR DQ AREA INT_TIMES VAR_* and whatever else the file held, with its WCS; VAR_REFERENCES and
+        VAR_SPECKLES where they are given.
     """
     name = exposure_name(exposure, association, "psfsub")
     steps = {"outlier_detection": step_status(outliers_skipped), "klip": step_status(skipped)}
-    primary, tree = product_metadata(exposure, association, name, steps, provenance)
+    primary, tree = product_metadata(exposure, association, name, steps, {**provenance, **(cards or {})})
     set_card(primary, "KLMODES", 0 if skipped else int(n_modes), "Number of KL modes subtracted")
-    return Product(name, "psfsub", primary, _cube_extensions(exposure, cube), asdf_content(exposure, tree))
+    shared = shared_variances({"VAR_REFERENCES": var_references, "VAR_SPECKLES": var_speckles})
+    extensions = (*_cube_extensions(exposure, cube), *shared)
+    return Product(name, "psfsub", primary, extensions, asdf_content(exposure, tree))
 
 
 def write(product: Product, folder: str | Path) -> Path:

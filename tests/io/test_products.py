@@ -1,84 +1,19 @@
-"""Products: names, extensions, types, keywords, trees and WCS; what data models make of them; the official ones."""
+"""Products: names, extensions, types and keywords."""
 
 import dataclasses
-import io
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from coronjax.cube import Cube
-from coronjax.errors import ExposureError
 from coronjax.io import products
-from coronjax.io.association import Association, read_association
 from coronjax.io.exposure import read_exposure
 from coronjax.io.product import plain_header, set_card
 from coronjax.io.wcs import output_grid
 
-from .files import ABSENT, SHARED
-from .sky_files import pointing, sky_exposure, sky_hdus
-
-PROVENANCE = products.provenance({"klip": {"truncate": 20}, "resample": {"fillval": float("nan"), "crpix": None}})
-RESAMPLING = {"weight_type": "ivm", "pixfrac": 0.8, "kernel": "square", "fillval": float("nan")}
-ASSOCIATION = Association(Path("/data/obs_asn.json"), "c1001", "pool.csv", "jw01386_t001", (), ())
-
-
-@pytest.fixture
-def science(tmp_path):
-    """Two rolls."""
-    first = {"EXPOSURE": "00001", "EFFEXPTM": 10.0, "EXPEND": 5.0, "FILTER": "F430M"}
-    second = {"EXPOSURE": "00002", "EFFEXPTM": 20.0, "EXPEND": 7.0, "FILTER": "F430M"}
-    return [
-        sky_exposure(tmp_path / "jw1_00001_nrcalong_calints.fits", sky=pointing(roll=30.0), **first),
-        sky_exposure(tmp_path / "jw1_00002_nrcalong_calints.fits", sky=pointing(roll=40.0), **second),
-    ]
-
-
-@pytest.fixture
-def references(tmp_path):
-    return [sky_exposure(tmp_path / f"jw2_0000{i}_nrcalong_calints.fits", planes=3, NINTS=3) for i in (1, 2)]
-
-
-def written(product, tmp_path):
-    return fits.open(products.write(product, tmp_path / "out"), checksum=True)
-
-
-def tree(product):
-    import asdf
-
-    return asdf.open(io.BytesIO(product.asdf)).tree
-
-
-def sky_arrays(shape):
-    arrays = {name: np.full(shape, i, np.float32) for i, name in enumerate(("sci", "err", "wht", "var_poisson"))}
-    return arrays | {"con": np.ones((1, *shape), np.int32), "var_rnoise": arrays["wht"], "var_flat": None}
-
-
-def sky_image(science, **changes):
-    grid = output_grid(science)
-    arguments = {"resampling": RESAMPLING, "provenance": PROVENANCE} | changes
-    return products.i2d(science, ASSOCIATION, grid, sky_arrays(grid.shape), **arguments)
-
-
-def aligned(science, references, **changes):
-    sci = np.arange(6 * 24 * 20, dtype=np.float32).reshape(6, 24, 20)
-    columns = {"FILE": np.array(["a.fits"] * 6), "SHIFT_X": np.linspace(0, 1, 6), "CONVERGED": np.ones(6, bool)}
-    arguments = {"sci": sci, "err": sci, "alignment": columns, "mask_source": "mask.fits", "provenance": PROVENANCE}
-    return products.psfalign(science[0], references, ASSOCIATION, **(arguments | changes))
-
-
-def everything(science, references):
-    cube = references[0].cube
-    stack = Cube(*(np.concatenate([a, a]) for a in (cube.sci, cube.err, cube.dq)), np.ones(6, bool))
-    made = [products.crfints(e, ASSOCIATION, e.cube, PROVENANCE) for e in (*references, *science)]
-    made += [products.psfstack(references, ASSOCIATION, stack, PROVENANCE), aligned(science, references)]
-    made += [products.psfsub(e, ASSOCIATION, e.cube, n_modes=4, provenance=PROVENANCE) for e in science]
-    made += products.unresampled(science[:1], ASSOCIATION, [science[0].cube], provenance=PROVENANCE)
-    return [*made, sky_image(science)]
+from .made import ASSOCIATION, PROVENANCE, RESAMPLING, aligned, everything, sky_arrays, sky_image, tree, written
+from .sky_files import sky_hdus
 
 
 def test_names(science, references):
@@ -205,34 +140,6 @@ def test_sky_image(science, tmp_path):
     np.testing.assert_allclose(product.wcs.all_pix2world(x, y, 0), grid.pixel_to_sky(x, y), atol=1e-12)
 
 
-def test_trees(science, references):
-    """The WCS and what the tree said besides are carried over; what the FITS file says itself is not."""
-    for product, exposure in zip(everything(science, references)[2:4], science, strict=True):
-        found = tree(product)
-        assert "data" not in found
-        meta = found["meta"]
-        assert (meta["author"], meta["instrument"]["name"]) == ("somebody", "NIRCAM")
-        assert meta["filename"] == product.name
-        assert meta["cal_step"]["outlier_detection"] == "COMPLETE"
-        assert meta["asn"] == {"pool_name": "pool.csv", "table_name": "obs_asn.json"}
-        assert found["coronjax"]["cjoption"] == PROVENANCE["CJOPTION"][0]
-        y, x = np.indices((24, 20), dtype=float)
-        np.testing.assert_array_equal(meta["wcs"](x, y), exposure.gwcs()(x, y))
-
-
-def test_without_asdf_the_keywords_become_a_gwcs(science):
-    bare = dataclasses.replace(science[0], asdf_bytes=None)
-    meta = tree(products.psfsub(bare, ASSOCIATION, bare.cube, n_modes=1, provenance=PROVENANCE))["meta"]
-    np.testing.assert_allclose(meta["wcs"](3.0, 4.0), science[0].gwcs()(3.0, 4.0), atol=1e-12)
-
-
-def test_a_damaged_tree_is_named(science):
-    damaged = dataclasses.replace(science[0], asdf_bytes=science[0].asdf_bytes.replace(b"meta:", b"meta: ]"))
-    with pytest.raises(ExposureError, match="ASDF extension cannot be read") as caught:
-        products.crfints(damaged, ASSOCIATION, damaged.cube, PROVENANCE)
-    assert caught.value.file == damaged.path
-
-
 def test_skipped_steps(science, references):
     stack = references[0].cube
     skipped = {"outliers_skipped": True, "provenance": PROVENANCE}
@@ -283,60 +190,46 @@ def test_long_values_leave_no_room_for_comments():
     assert plain_header(fits.Header({"NAXIS": 2, "NAXIS1": 3, "BZERO": 1, "CHECKSUM": "x", "KEY": 1})).cards[0][1] == 1
 
 
-def test_data_models(science, references, tmp_path):
-    """Each product opens as the right model, with its WCS, without a warning."""
-    datamodels = pytest.importorskip("stdatamodels.jwst.datamodels", reason="stdatamodels is not installed")
-    for product in everything(science, references):
-        with datamodels.open(products.write(product, tmp_path / "out")) as model:
-            assert type(model).__name__ == ("ImageModel" if product.kind == "i2d" else "CubeModel")
-            assert model.meta.filename == product.name
-            model.validate()
-            np.testing.assert_array_equal(model.data, product.sci)
-            if product.kind in ("psfstack", "psfalign"):
-                assert model.meta.wcs is None
-            else:
-                assert np.isfinite(model.meta.wcs(3.0, 4.0)).all()
+STAR = {"STAR_RA": (86.8, "[deg] Star"), "STARERR": (np.float32("nan"), "[mas]"), "BLUR": (np.float64(0.5), "[pixel]")}
 
 
-@pytest.mark.parametrize("case", ["official/nircam", "aumic_f444w"])
-def test_around_the_official_arrays(case, tmp_path):
-    """Built around the arrays of the official products, ours differ from them in nothing."""
-    folder = SHARED / case
-    if not folder.is_dir():
-        pytest.skip(ABSENT)
-    association = read_association(next((folder / "input").glob("*_asn.json")))
-    science = [read_exposure(path) for path in association.science]
-    references = [read_exposure(path) for path in association.psf]
-    golden = [folder / name for name in ("golden_f64", "golden") if (folder / name).is_dir()]
-    for path in (path for place in golden for path in place.glob("*.fits")):
-        product = rebuilt(path, association, science, references)
-        if product is not None and not (tmp_path / product.name).exists():
-            products.write(product, tmp_path)
-    tool = SHARED.parent / "tools" / "compare_products.py"
-    command = [sys.executable, "-W", "ignore", str(tool), str(tmp_path), *map(str, golden), "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def rebuilt(path, association, science, references):
-    kind = path.stem.rsplit("_", 1)[1]
-    with fits.open(path) as hdus:
-        arrays = {
-            h.name.lower(): np.asarray(h.data, h.data.dtype.newbyteorder("=")) for h in hdus if h.is_image and h.size
-        }
-    if kind == "i2d":
-        options = {"resampling": RESAMPLING | {"pixfrac": 1.0}, "provenance": PROVENANCE}
-        return products.i2d(science, association, output_grid(science), arrays, **options)
-    cube = Cube(*(arrays[name] for name in ("sci", "err", "dq")), np.ones(len(arrays["sci"]), bool))
-    if kind == "psfstack":
-        return products.psfstack(references, association, cube, PROVENANCE)
-    (exposure,) = (
-        e for e in (*science, *references) if path.name.startswith(e.path.name.removesuffix("_calints.fits"))
+def test_shared_variances_stand_apart(science, tmp_path):
+    exposure, shared = science[0], np.full((24, 20), 0.5, np.float32)
+    product = products.psfsub(
+        *(exposure, ASSOCIATION, exposure.cube),
+        n_modes=4,
+        provenance=PROVENANCE,
+        var_references=shared,
+        var_speckles=2 * shared,
+        cards=STAR,
     )
-    if kind == "psfalign":
-        given = {"sci": cube.sci, "err": cube.err, "alignment": {}, "mask_source": "m", "provenance": PROVENANCE}
-        return products.psfalign(exposure, references, association, **given)
-    cube = dataclasses.replace(cube, **{name: array for name, array in arrays.items() if name.startswith("var")})
-    if kind == "psfsub":
-        return products.psfsub(exposure, association, cube, n_modes=5, provenance=PROVENANCE)
-    return products.crfints(exposure, association, cube, PROVENANCE)
+    with written(product, tmp_path) as hdus:
+        assert [hdu.name for hdu in hdus] == [*CUBE[:-1], "VAR_REFERENCES", "VAR_SPECKLES", "ASDF"]
+        np.testing.assert_array_equal(hdus["VAR_SPECKLES"].data, 2 * shared)
+        assert "All integrations of an exposure share it" in str(hdus["VAR_REFERENCES"].header["COMMENT"])
+        assert hdus[0].header["STAR_RA"] == 86.8
+        assert hdus[0].header["BLUR"] == 0.5
+        assert hdus[0].header["STARERR"] is None  # FITS has no NaN among its keywords
+    assert tree(product)["coronjax"]["blur"] == 0.5
+
+
+def test_sky_image_with_flags_and_shared_variances(science, tmp_path):
+    grid = output_grid(science)
+    arrays = sky_arrays(grid.shape)
+    arrays |= {"dq": np.ones(grid.shape, np.uint32), "var_references": arrays["wht"], "var_speckles": arrays["sci"]}
+    given = {"resampling": RESAMPLING, "provenance": PROVENANCE, "cards": STAR | {"S_BKDSUB": ("COMPLETE", "sky")}}
+    product = products.i2d(science, ASSOCIATION, grid, arrays, **given)
+    with written(product, tmp_path) as hdus:
+        order = ["PRIMARY", "SCI", "ERR", "DQ", "CON", "WHT", "VAR_POISSON", "VAR_RNOISE", "VAR_REFERENCES"]
+        assert [hdu.name for hdu in hdus] == [*order, "VAR_SPECKLES", "HDRTAB", "ASDF"]
+        assert hdus["DQ"].data.dtype == np.uint32
+        assert hdus[0].header["STAR_RA"] == 86.8
+    assert tree(product)["meta"]["cal_step"]["bkg_subtract"] == "COMPLETE"
+
+
+def test_flags_of_aligned_references(science, references):
+    dq = np.arange(6 * 24 * 20, dtype=np.uint32).reshape(6, 24, 20)
+    product = aligned(science, references, dq=dq, cards=STAR)
+    np.testing.assert_array_equal(product.dq, dq)
+    assert product.primary["STAR_RA"] == 86.8
+    assert not aligned(science, references).dq.any()
