@@ -13,7 +13,10 @@ from jaxtyping import Array
 def remove_means(
     frames: Array, used: Array | None, valid: Array | None, means: Array | None = None
 ) -> tuple[Array, Array, Array]:
-    """Frames less their mean over the pixels used, zero elsewhere; the means; the number of pixels."""
+    """Frames less their mean over the pixels used, zero elsewhere and where invalid; the means; the number of pixels.
+
+    With `means` given, those are removed instead.
+    """
     n_pixels = jnp.asarray(frames.shape[1], frames.dtype) if used is None else jnp.sum(used, dtype=frames.dtype)
     mask = None if used is None else used[None, :]
     if valid is not None:
@@ -42,10 +45,12 @@ def each_zone(one_zone: Callable[..., tuple[Any, Any]], zones: Array | None, emp
 
 
 def hide_invalid(frames: Array, valid: Array | None) -> Array:
+    """Frames `[frame pixel]` with NaN in those that are not valid."""
     return frames if valid is None else jnp.where(valid[:, None], frames, jnp.nan)
 
 
 def flat(frames: Array) -> Array:
+    """Images `[frame y x]` as rows of pixels `[frame pixel]`."""
     return frames.reshape(len(frames), -1)
 
 
@@ -55,4 +60,5 @@ def inner(a: Array, b: Array) -> Array:
 
 
 def times(weights: Array, frames: Array) -> Array:
+    """Sums of frames with weights `[sum frame]`, in full precision on every device."""
     return jnp.matmul(weights, frames, precision="highest")

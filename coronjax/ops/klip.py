@@ -34,6 +34,7 @@ class KlipResult(eqx.Module):
 
     residual: Float[Array, "t y x"]  # unit of the input; NaN outside every zone and in invalid frames
     error: Float[Array, "y x"] | None  # unit of the input; None where it was not asked for
+    weights: Float[Array, "z t k"]  # of each reference in each science frame
     n_modes: Int[Array, "*z_t"]
     gap: Float[Array, "*z_t"]
     eigenvalues: Float[Array, "*z_t k"]
@@ -116,6 +117,7 @@ def klip(
     references: Float[Array, "k y x"],
     *,
     options: Klip,
+    fit: Bool[Array, "y x"] | None = None,
     zones: Bool[Array, "z y x"] | None = None,
     eligible: Bool[Array, "t k"] | None = None,
     valid_science: Bool[Array, " t"] | None = None,
@@ -130,6 +132,7 @@ def klip(
         science: integrations, finite where `zones` and `valid_science` hold, MJy/sr.
         references: reference frames registered to them, finite likewise, MJy/sr.
         options: `truncate`, the number of modes kept.
+        fit: pixels that decide means and weights, see `fit_pixels`; the star is subtracted everywhere. By default all.
         zones: pixels of each zone; by default one zone of all pixels.
         eligible: which references each integration may use; by default all.
         valid_science: false for padding.
@@ -148,10 +151,12 @@ def klip(
     """
     frames, targets = flat(references), flat(science)
 
+    deciding = None if fit is None else fit.reshape(-1)
+
     def one_zone(used: Array | None) -> tuple[tuple[Array, Array | None], Weights]:
-        centred = remove_means(frames, used, valid_references)[0]
-        aims = remove_means(targets, used, valid_science)[0]
-        products, cross = inner(centred, centred), inner(centred, aims)
+        centred, fitted = _centre(frames, used, deciding, valid_references)
+        aims, fitted_aims = _centre(targets, used, deciding, valid_science)
+        products, cross = inner(fitted, fitted), inner(fitted, fitted_aims)
         space = subspace(products, options.truncate)
         if eligible is None:
             found = _weights(space, cross)
@@ -164,7 +169,16 @@ def klip(
     (residual, noise), found = each_zone(one_zone, zones, empty)
     residual = hide_invalid(residual, valid_science).reshape(science.shape)
     noise = None if noise is None else noise.reshape(science.shape[1:])
-    return KlipResult(residual, noise, found.n_modes, found.gap, found.eigenvalues)
+    return KlipResult(residual, noise, found.weights, found.n_modes, found.gap, found.eigenvalues)
+
+
+def _centre(frames: Array, used: Array | None, deciding: Array | None, valid: Array | None) -> tuple[Array, Array]:
+    """Frames of a zone less the means of its deciding pixels; and the same with those pixels alone."""
+    if deciding is None:
+        centred = remove_means(frames, used, valid)[0]
+        return centred, centred
+    fitted, means, _ = remove_means(frames, deciding if used is None else deciding & used, valid)
+    return remove_means(frames, used, valid, means)[0], fitted
 
 
 def _weights(space: Subspace, cross: Array) -> Weights:
