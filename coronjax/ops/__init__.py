@@ -1,20 +1,26 @@
 """The steps of a reduction, each a pure function of arrays written for one item and vmapped by its callers."""
 
 from .align import Registration, register, register_all
+from .apertures import APERTURE_RADII, aperture_mask, at_apertures, correlation_factors
+from .drizzle import DrizzleSums, drizzle_add, drizzle_init
 from .gram import Gram, gram, init_gram, merge, update
 from .klip import KlipResult, Weights, klip, klip_weights, subtract
 from .lmdif import follow_lmdif
 from .median import nanmedian
 from .outliers import Outliers, flag_outliers
 from .overlap import Overlap, overlap, overlap_window
+from .predict import predict_star
 from .repair import Repaired, repair_bad_pixels
-from .resample import DrizzleSums, Resampled, drizzle_add, drizzle_finish, drizzle_init, resample, spread
+from .resample import Resampled, drizzle_finish, resample
 from .scan import visited_pixels
+from .shared_noise import SharedNoise
 from .shift import fourier_shift
+from .spread import spread
 from .stack import stack_references
 from .subspace import modes, residual_error
 
 __all__ = [
+    "APERTURE_RADII",
     "DrizzleSums",
     "Gram",
     "KlipResult",
@@ -23,7 +29,11 @@ __all__ = [
     "Registration",
     "Repaired",
     "Resampled",
+    "SharedNoise",
     "Weights",
+    "aperture_mask",
+    "at_apertures",
+    "correlation_factors",
     "drizzle_add",
     "drizzle_finish",
     "drizzle_init",
@@ -39,6 +49,7 @@ __all__ = [
     "nanmedian",
     "overlap",
     "overlap_window",
+    "predict_star",
     "register",
     "register_all",
     "repair_bad_pixels",

@@ -1,0 +1,73 @@
+"""What the integrations of one exposure add to an image of the sky: weights, values, variances."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ..cube import DQ, Cube, match_nans_and_flags
+from .overlap import Overlap
+from .spread import spread
+
+BAD = DQ.DO_NOT_USE.value | DQ.NON_SCIENCE.value  # every other flag is tolerated
+
+
+def usable_weights(
+    cube: Cube, time: Float[Array, ""], by_noise: bool
+) -> tuple[Bool[Array, "*planes y x"], Float[Array, "*planes y x"]]:
+    """Return which pixels take part, and their weight: inverse read-noise variance or `time`, 0 for the others."""
+    cube = match_nans_and_flags(cube)
+    usable = cube.valid[..., None, None] & ((cube.dq & BAD) == 0)
+    if by_noise and cube.var_rnoise is not None:
+        usable = usable & (cube.var_rnoise > 0) & jnp.isfinite(cube.var_rnoise)
+        return usable, jnp.where(usable, 1 / jnp.where(usable, cube.var_rnoise, 1), 0)
+    return usable, jnp.where(usable, time, 0)
+
+
+def variances_of(cube: Cube) -> list[Float[Array, "*planes y x"]]:
+    """The variances that a cube has: of Poisson noise, read noise and flat field, in this order."""
+    return [v for v in (cube.var_poisson, cube.var_rnoise, cube.var_flat) if v is not None]
+
+
+def sound(variance: Float[Array, "*n"], used: Bool[Array, "*n"]) -> Float[Array, "*n"]:
+    """The variance where it is one: used, positive and finite; else 0."""
+    return jnp.where(used & (variance > 0) & jnp.isfinite(variance), variance, 0)
+
+
+def root(variance: Float[Array, "*n"], used: Bool[Array, "*n"]) -> Float[Array, "*n"]:
+    """The root of a variance where it is one, else 0, also of its derivative."""
+    positive = used & (variance > 0) & jnp.isfinite(variance)
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
+
+
+def is_reached(weight: Float[Array, "*n"]) -> Bool[Array, "*n"]:
+    """A weight counts when float32, in which weights are stored, can tell it from zero."""
+    return weight.astype(jnp.float32) > 0
+
+
+def weighted_noise(cube: Cube, time: Float[Array, ""], by_noise: bool) -> list[Float[Array, "y x"]]:
+    """Each variance of an exposure's weighted sum over its integrations, pixel by pixel on the detector."""
+    usable, weight = usable_weights(cube, time, by_noise)
+    return [jnp.sum(weight**2 * sound(v, usable), 0) for v in variances_of(cube)]
+
+
+def drizzled_plane(
+    table: Overlap, plane: Cube, level: Float[Array, ""], time: Float[Array, ""], by_noise: bool
+) -> tuple[Float[Array, "v+2 y x"], Float[Array, "y_in x_in"], Bool[Array, "y x"]]:
+    """Return what one integration adds where the roots of variances are drizzled like an image.
+
+    First to weight, omega and each variance; then its weighted values, not yet spread; then the pixels it reaches.
+    """
+    usable, weight = usable_weights(plane, time, by_noise)
+    values = weight * (jnp.where(usable, plane.sci, 0) - level)
+    errors = [root(v, usable) for v in variances_of(plane)]
+    spreads = spread(table, jnp.stack([weight] + [weight * error for error in errors]))
+    reached = is_reached(spreads[0])
+    variances = (spreads[1:] / jnp.where(reached, spreads[0], 1)) ** 2
+    omega = jnp.where(reached, time, 0)
+    if by_noise:
+        noise = variances[0 if plane.var_poisson is None else 1]
+        known = reached & (noise > 0)
+        omega = jnp.where(known, 1 / jnp.where(known, noise, 1), 0)
+    sums = jnp.concatenate([spreads[:1], omega[None], jnp.where(reached, variances, 0) * omega**2])
+    return sums, values, reached
