@@ -10,7 +10,8 @@ from typing import Any
 
 from .errors import CoronjaxError
 from .io.association import Association, read_association
-from .io.consistency import check_consistent
+from .io.background import background_notes
+from .io.consistency import check_consistent, observation_notes
 from .io.exposure import ExposureHeaders, read_headers
 from .io.metadata import exposure_name
 from .io.psf_mask import read_psf_mask
@@ -21,7 +22,7 @@ from .options import Options
 class Member:
     """One exposure of an association."""
 
-    kind: str  # "science" or "psf"
+    kind: str  # "science", "psf" or "background"
     path: Path
     headers: ExposureHeaders | None  # None: it cannot be read
 
@@ -81,11 +82,13 @@ def inspect(
         coronjax.errors.AssociationError: no_such_asn.json: no such association file
     """
     options = Options() if options is None else options
-    association = read_association(asn, allow_outside=allow_outside)
-    errors: list[str] = []
-    members = tuple(_member(kind, path, errors) for kind in ("science", "psf") for path in getattr(association, kind))
+    association = read_association(asn, allow_outside=allow_outside, background=not options.background.skip)
+    errors = list(_option_errors(association, options))
+    kinds = ("science", "psf", "background")
+    members = tuple(_member(kind, path, errors) for kind in kinds for path in getattr(association, kind))
     headers = [member.headers for member in members if member.headers is not None]
-    warnings = [*association.notes, *_member_warnings(members), *_option_warnings(members, options)]
+    warnings = [*association.notes, *_member_warnings(members, options), *_observation_warnings(members)]
+    warnings += _option_warnings(members, options)
     mask = "not read, since no exposure can be"
     try:
         check_consistent(association, headers)
@@ -110,25 +113,34 @@ def _member(kind: str, path: Path, errors: list[str]) -> Member:
         return Member(kind, path, None)
 
 
-def _member_warnings(members: tuple[Member, ...]) -> Iterator[str]:
+def _readable(members: tuple[Member, ...], *kinds: str) -> list[ExposureHeaders]:
+    return [member.headers for member in members if member.kind in kinds and member.headers is not None]
+
+
+def _observation_warnings(members: tuple[Member, ...]) -> Iterator[str]:
+    """What is odd about the exposures together."""
+    science, references = _readable(members, "science"), _readable(members, "psf")
+    yield from observation_notes(science, references)
+    yield from background_notes([*science, *references], _readable(members, "background"))
+
+
+def _member_warnings(members: tuple[Member, ...], options: Options) -> Iterator[str]:
     """What is odd about single exposures, and about the target beside its references."""
     targets = {member.keyword("TARGPROP") for member in members if member.kind == "science"} - {""}
     if len(targets) > 1:
         yield f"science exposures of {len(targets)} targets: {', '.join(sorted(targets))}"
     affected: dict[str, list[str]] = {}
     for member in members:
-        for text in () if member.headers is None else _oddities(member, member.headers, targets):
+        for text in () if member.headers is None else _oddities(member, member.headers, targets, options):
             affected.setdefault(text, []).append(member.path.name)
     for text, names in affected.items():
         yield f"{names[0] if len(names) == 1 else f'{len(names)} exposures, the first {names[0]}'}: {text}"
 
 
-def _oddities(member: Member, headers: ExposureHeaders, targets: set[str]) -> Iterator[str]:
+def _oddities(member: Member, headers: ExposureHeaders, targets: set[str], options: Options) -> Iterator[str]:
     yield from headers.notes
     n = headers.shape[0]
-    if n == 1:
-        yield "one integration, so that no outlier can be found"
-    if n == 2:
+    if n == 2 and options.outlier_detection.pairs == "both" and member.kind != "background":
         yield "two integrations, so that an outlier in one costs the pixel in both"
     if member.keyword("NINTS") not in ("", str(n)):
         yield f"NINTS={member.keyword('NINTS')}, but SCI holds {n} integrations"
@@ -137,6 +149,8 @@ def _oddities(member: Member, headers: ExposureHeaders, targets: set[str]) -> It
     flagged = member.keyword("IS_PSF")
     if flagged in ("True", "False") and (flagged == "True") != (member.kind == "psf"):
         yield f"IS_PSF={flagged}, but the association has it as {member.kind}"
+    if member.kind != "background" and member.keyword("BKGDTARG") == "True":
+        yield f"BKGDTARG=True, but the association has it as {member.kind}"
     if member.kind == "psf" and member.keyword("TARGPROP") in targets:
         yield f"a reference of the science target itself, TARGPROP={member.keyword('TARGPROP')!r}"
     if member.keyword("S_KLIP") == "COMPLETE":
@@ -155,10 +169,14 @@ def _has_data(headers: ExposureHeaders, name: str) -> bool:
     return header is not None and bool(header.get("NAXIS"))
 
 
+def _option_errors(association: Association, options: Options) -> Iterator[str]:
+    given, wanted = options.star.positions, len(association.science)
+    if given is not None and len(given) != wanted:
+        yield f"star.positions={given!r} has {len(given)} positions for {wanted} science exposures"
+
+
 def _option_warnings(members: tuple[Member, ...], options: Options) -> Iterator[str]:
     planes = _planes(members, "psf")
-    if planes == 1:
-        yield "one reference integration in all: the star's model is that image, scaled"
     if 0 < planes < options.klip.truncate and not options.klip.skip:
         wanted = f"klip.truncate={options.klip.truncate}"
         yield f"{wanted} is more than the {planes} reference integrations: all modes are kept"
@@ -167,31 +185,51 @@ def _option_warnings(members: tuple[Member, ...], options: Options) -> Iterator[
 
 
 def _planes(members: tuple[Member, ...], kind: str) -> int:
-    return sum(m.headers.shape[0] for m in members if m.kind == kind and m.headers is not None)
+    return sum(headers.shape[0] for headers in _readable(members, kind))
 
 
 def _steps(members: tuple[Member, ...], options: Options) -> Iterator[tuple[str, str]]:
     science, planes = _planes(members, "science"), _planes(members, "psf")
     exposures = sum(member.kind == "science" for member in members)
+    backgrounds = sum(member.kind == "background" for member in members)
     modes = min(options.klip.truncate, planes)
+    taken = len(members) - backgrounds
     texts = {
-        "outlier_detection": f"flag cosmic rays in {science + planes} integrations of {len(members)} exposures",
+        "outlier_detection": f"flag cosmic rays in {science + planes} integrations of {taken} exposures",
         "stack_refs": f"stack {planes} reference integrations",
+        "background": _background_text(backgrounds, taken),
         "align_refs": f"align {planes} reference integrations to each of {exposures} science exposures",
         "klip": f"subtract the star from {science} science integrations with {modes} modes",
+        "star": _star_text(options),
         "resample": f"drizzle {science} science integrations onto one image of the sky",
     }
     for name, text in texts.items():
-        skipped = name != "stack_refs" and getattr(options, name).skip
-        yield name, "skipped" if skipped else text
+        yield name, "skipped" if getattr(getattr(options, name, None), "skip", False) else text
+
+
+def _background_text(backgrounds: int, taken: int) -> str:
+    if not backgrounds:
+        return "subtract a constant level from every frame"
+    return f"subtract the median of {backgrounds} background exposures from {taken} exposures"
+
+
+def _star_text(options: Options) -> str:
+    """Where the star is taken from."""
+    if options.star.positions is not None:
+        return "take the star to be at the positions given"
+    return {
+        "auto": "find the star by a fit where that is reliable, else at the header's reference pixel",
+        "data": "find the star by a fit",
+        "header": "take the star to be at the header's reference pixel",
+        "wcs": "leave the WCS as it is",
+    }[options.star.source]
 
 
 def _product_names(association: Association, members: tuple[Member, ...], options: Options) -> Iterator[str]:
-    readable: list[tuple[str, Any]] = [(m.kind, m.headers) for m in members if m.headers is not None]
-    science = [headers for kind, headers in readable if kind == "science"]
+    science: list[Any] = _readable(members, "science")
     if not options.outlier_detection.skip:
-        for wanted in ("psf", "science"):
-            yield from (exposure_name(headers, association, "crfints") for kind, headers in readable if kind == wanted)
+        taken: list[Any] = [*_readable(members, "psf"), *science]
+        yield from (exposure_name(headers, association, "crfints") for headers in taken)
     yield f"{association.product_name}_psfstack.fits"
     for product in ("psfalign", "psfsub"):
         yield from (exposure_name(headers, association, product) for headers in science)

@@ -213,7 +213,8 @@ def test_info_lists_what_there_is(simulation: simulate.Simulation, tmp_path: Pat
     assert "subtract the star from 4 science integrations with 4 modes" in out
     assert "pixfrac=0.8 (changed)" in out
     assert "klip.truncate=50 is more than the 4 reference integrations" in out
-    assert "two integrations, so that an outlier in one costs the pixel in both" in out
+    assert "subtract a constant level from every frame" in out
+    assert "find the star by a fit where that is reliable" in out
     assert "every pixel counts the same" in out
     assert not any(tmp_path.iterdir())
     assert cli.main(["info", str(simulation.asn), "--psfmask", str(simulation.psf_mask)]) == 0
@@ -223,7 +224,7 @@ def test_info_lists_what_there_is(simulation: simulate.Simulation, tmp_path: Pat
 def test_info_sees_what_is_odd(copy: Path) -> None:
     content = json.loads(copy.read_text())
     members = content["products"][0]["members"]
-    members.append({"expname": "background.fits", "exptype": "background"})
+    members.append({"expname": "acquisition.fits", "exptype": "target_acquisition"})
     copy.write_text(json.dumps(content))
     science = copy.parent / members[0]["expname"]
     edit_headers(science, lambda header: header.update(NINTS=7, IS_PSF=True, S_KLIP="COMPLETE"))
@@ -231,7 +232,7 @@ def test_info_sees_what_is_odd(copy: Path) -> None:
     assert found.errors == ()
     text = "\n".join(found.warnings)
     for expected in (
-        "background.fits",
+        "acquisition.fits",
         "NINTS=7, but SCI holds 2 integrations",
         "IS_PSF=True, but the association has it as science",
         "S_KLIP='COMPLETE'",
@@ -257,7 +258,7 @@ def test_info_goes_on_after_an_error(copy: Path, capsys: Capture) -> None:
 
 
 def test_products_are_named_when_steps_are_skipped(simulation: simulate.Simulation) -> None:
-    assert inspect(simulation.asn, options=Options(klip=Klip(truncate=2))).steps[3][1].endswith("with 2 modes")
+    assert inspect(simulation.asn, options=Options(klip=Klip(truncate=2))).steps[4][1].endswith("with 2 modes")
     left_out = Options(outlier_detection=OutlierDetection(skip=True), resample=Resample(skip=True))
     found = inspect(simulation.asn, options=left_out)
     assert sum(name.endswith("_i2d.fits") for name in found.products) == 4

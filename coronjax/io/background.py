@@ -129,7 +129,7 @@ def subtract_backgrounds(exposures: Sequence[Exposure], backgrounds: Sequence[Ex
         exposure if image is None else dataclasses.replace(exposure, cube=subtract_background(exposure, image))
         for exposure, image in zip(exposures, images, strict=True)
     )
-    return Subtracted(done, images, tuple(_notes(exposures, backgrounds, chosen)))
+    return Subtracted(done, images, background_notes(exposures, backgrounds))
 
 
 def match_backgrounds(
@@ -158,6 +158,39 @@ def match_backgrounds(
         own = own or tuple(range(len(backgrounds)))
         found.append(() if exposure.keyword("S_BKDSUB") == "COMPLETE" else own)
     return tuple(found)
+
+
+def background_notes(
+    exposures: Sequence[Exposure | ExposureHeaders], backgrounds: Sequence[Exposure | ExposureHeaders]
+) -> tuple[str, ...]:
+    """What a user should know of the backgrounds of an observation.
+
+    Args:
+        exposures: of targets and references.
+        backgrounds: of empty sky.
+
+    Returns:
+        A sentence each; none where there are no backgrounds.
+
+    Example:
+        >>> background_notes((), ())
+        ()
+    """
+    if not backgrounds:
+        return ()
+    notes: list[str] = []
+    done = [exposure.path.name for exposure in exposures if exposure.keyword("S_BKDSUB") == "COMPLETE"]
+    if done:
+        who = done[0] if len(done) == 1 else f"{len(done)} exposures"
+        notes.append(f"{who}: S_BKDSUB='COMPLETE', the background is subtracted already")
+    if len(backgrounds) == 1 and len(exposures) > len(done):
+        notes.append("one background exposure: what stars it has are subtracted with it")
+    for keyword in ("READPATT", "NGROUPS"):
+        ours, theirs = ({str(e.keyword(keyword)) for e in group} for group in (exposures, backgrounds))
+        if not theirs & ours:
+            texts = ", ".join(sorted(theirs)), ", ".join(sorted(ours))
+            notes.append(f"backgrounds have {keyword}={texts[0]}, the exposures {texts[1]}")
+    return tuple(notes)
 
 
 def background_cards(image: BackgroundImage | None) -> dict[str, tuple[Any, str]]:
@@ -208,26 +241,6 @@ def _median(values: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarr
     factor = math.pi * n / (2 * n + np.where(n % 2 == 1, math.pi - 2, 2 * math.pi - 4))
     variance = factor * np.where(good, noise, 0.0).sum(axis=0) / np.where(n > 0, n, np.nan) ** 2
     return (middle[0] + middle[1]) / 2, variance
-
-
-def _notes(
-    exposures: Sequence[Exposure], backgrounds: Sequence[Exposure], chosen: Sequence[tuple[int, ...]]
-) -> list[str]:
-    if not backgrounds:
-        return []
-    notes: list[str] = []
-    done = [exposure.path.name for exposure, indices in zip(exposures, chosen, strict=True) if not indices]
-    if done:
-        notes.append(f"{_some(done)}: S_BKDSUB='COMPLETE', the background is subtracted already")
-    if len(backgrounds) == 1 and len(exposures) > len(done):
-        notes.append("one background exposure: what stars it has are subtracted with it")
-    for keyword in ("READPATT", "NGROUPS"):
-        ours, theirs = ({str(e.keyword(keyword)) for e in group} for group in (exposures, backgrounds))
-        if not theirs & ours:
-            notes.append(
-                f"backgrounds have {keyword}={', '.join(sorted(theirs))}, the exposures {', '.join(sorted(ours))}"
-            )
-    return notes
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,14 +1,19 @@
-"""Check that the exposures of an association belong together, before anything is computed."""
+"""Check that the exposures of an association belong together, and say what they cannot give."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..errors import AssociationError
 from .association import Association
 from .exposure import Exposure, ExposureHeaders
+from .history import processing_notes
 
 _SAME = ("INSTRUME", "DETECTOR", "FILTER", "PUPIL", "CORONMSK", "SUBARRAY", "APERNAME", "EXP_TYPE", "BUNIT")
+
+_ONE_ROLL = 1.0  # degrees
 
 
 def check_consistent(association: Association, exposures: Sequence[Exposure | ExposureHeaders]) -> None:
@@ -16,7 +21,8 @@ def check_consistent(association: Association, exposures: Sequence[Exposure | Ex
 
     Args:
         association: where the exposures come from.
-        exposures: its members, read whole or by their headers alone; all are compared with the first.
+        exposures: its members, backgrounds included, read whole or by their headers alone; all are compared with the
+            first.
 
     Raises:
         AssociationError: an exposure differs from the first; names its file, the keyword and both values.
@@ -38,6 +44,40 @@ def check_consistent(association: Association, exposures: Sequence[Exposure | Ex
         for keyword in _SAME:
             _compare(association, exposure, first, keyword, _value(exposure, keyword), _value(first, keyword))
         _compare(association, exposure, first, "image size (y, x)", exposure.shape[1:], first.shape[1:])
+
+
+def observation_notes(
+    science: Sequence[Exposure | ExposureHeaders], references: Sequence[Exposure | ExposureHeaders]
+) -> tuple[str, ...]:
+    """What an observation lacks that a reduction would profit from.
+
+    Args:
+        science: exposures of the target, read whole or by their headers alone.
+        references: those of the reference stars.
+
+    Returns:
+        A sentence each: on frames that come co-added or aligned, single integrations, a single roll angle, a single
+        reference image.
+
+    Example:
+        >>> from astropy.io import fits
+        >>> from pathlib import Path
+        >>> one = ExposureHeaders(Path("a.fits"), fits.Header(), {"SCI": fits.Header()}, (1, 4, 4))
+        >>> observation_notes([one], [one])[-1]
+        'one reference integration in all: the star is modelled by that image, scaled'
+    """
+    notes = list(processing_notes([*science, *references]))
+    single = [exposure.path.name for exposure in (*science, *references) if exposure.shape[0] == 1]
+    if single:
+        who = single[0] if len(single) == 1 else f"{len(single)} exposures"
+        notes.append(f"{who}: one integration, so that no outlier can be found")
+    rolls = np.array([float(exposure.keyword("ROLL_REF") or 0.0) for exposure in science])
+    if science and np.abs((rolls - rolls[0] + 180) % 360 - 180).max() < _ONE_ROLL:
+        what = "one science exposure" if len(science) == 1 else f"{len(science)} science exposures of one roll angle"
+        notes.append(f"{what}: no second roll tells what turns with the sky from what the references leave")
+    if sum(exposure.shape[0] for exposure in references) == 1:
+        notes.append("one reference integration in all: the star is modelled by that image, scaled")
+    return tuple(notes)
 
 
 def _value(exposure: Exposure | ExposureHeaders, keyword: str) -> object:

@@ -97,7 +97,7 @@ def _signs(pasts: Sequence[History]) -> list[str]:
     averaged = sorted({round(past.averaged) for past in pasts if past.coadded})
     if averaged:
         counts = f"{averaged[0]}" if len(averaged) == 1 else f"{averaged[0]} to {averaged[-1]}"
-        signs.append(f"a plane holds {counts} integrations, so that no cosmic ray in them can be found")
+        signs.append(f"a plane holds {counts} integrations")
     moved = [past.moved for past in pasts if past.moved > _MOVED]
     if moved:
         signs.append(f"CRPIX lies up to {max(moved):.2f} pixels from where the gwcs has CRVAL")

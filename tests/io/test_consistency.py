@@ -7,7 +7,7 @@ from astropy.io import fits
 
 from coronjax.errors import AssociationError
 from coronjax.io.association import read_association
-from coronjax.io.consistency import check_consistent
+from coronjax.io.consistency import check_consistent, observation_notes
 from coronjax.io.exposure import read_exposure, read_headers
 
 from .files import ABSENT, SHARED, association, exposure_hdus, write_association, write_exposure
@@ -73,6 +73,36 @@ def test_blanks_do_not_matter(tmp_path):
 def test_no_exposures(tmp_path):
     with pytest.raises(AssociationError, match="no exposures"):
         check_consistent(members(tmp_path), [])
+
+
+def test_a_background_must_fit_too(tmp_path):
+    content = association()
+    content["products"][0]["members"][2]["exptype"] = "background"
+    path = write_association(tmp_path, content)
+    for name in ("sci1.fits", "psf1.fits", "psf2.fits"):
+        write_exposure(tmp_path / name, FILTER="F444W" if name == "psf2.fits" else "F430M")
+    asn = read_association(path)
+    with pytest.raises(AssociationError, match="FILTER='F444W'") as caught:
+        check_consistent(asn, [read_headers(member) for member in asn.members])
+    assert caught.value.file == asn.background[0]
+
+
+def test_what_an_observation_lacks(tmp_path):
+    def headers(name, **keywords):
+        return read_headers(write_exposure(tmp_path / name, **keywords))
+
+    first, second = (headers(f"{roll}.fits", ROLL_REF=roll) for roll in (355.0, 5.0))
+    one = headers("one.fits", shape=(1, 5, 4))
+    assert observation_notes([first, second], [first]) == ()
+    (note,) = observation_notes([first], [first])
+    assert note.startswith("one science exposure: no second roll")
+    (note,) = observation_notes([first, first], [first])
+    assert note.startswith("2 science exposures of one roll angle: no second roll")
+    assert observation_notes([first, second], [one]) == (
+        "one.fits: one integration, so that no outlier can be found",
+        "one reference integration in all: the star is modelled by that image, scaled",
+    )
+    assert observation_notes([first, second], [one, one])[0].startswith("2 exposures: one integration")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=ABSENT)
