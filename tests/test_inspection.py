@@ -8,46 +8,60 @@ import pytest
 from coronjax import Options, Star
 from coronjax.inspection import inspect
 from coronjax.options import Background
-from coronjax.simulate import Simulation, simulate
+
+from .io.sky_files import pointing, sky_hdus
+
+
+MEMBERS = {"sci1": "science", "sci2": "science", "psf1": "psf", "sky1": "background", "sky2": "Background"}
 
 
 @pytest.fixture(scope="module")
-def simulation(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
-    """With two exposures of empty sky."""
-    settings = {"shape": (40, 40), "n_references": 1, "nints_references": 2, "n_backgrounds": 2}
-    return simulate("miri_4qpm", tmp_path_factory.mktemp("miri"), **settings)
+def asn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two rolls, a reference, two exposures of empty sky."""
+    folder = tmp_path_factory.mktemp("observation")
+    for i, name in enumerate(MEMBERS):
+        sky_hdus(sky=pointing(roll=10.0 * i), gwcs=False, IS_PSF=name == "psf1").writeto(folder / f"{name}.fits")
+    members = [{"expname": f"{name}.fits", "exptype": kind} for name, kind in MEMBERS.items()]
+    content = {
+        "asn_id": "c1001",
+        "asn_type": "coron3",
+        "asn_pool": "p",
+        "products": [{"name": "n", "members": members}],
+    }
+    (folder / "asn.json").write_text(json.dumps(content))
+    return folder / "asn.json"
 
 
-def test_backgrounds(simulation: Simulation) -> None:
-    found = inspect(simulation.asn)
+def test_backgrounds(asn: Path) -> None:
+    found = inspect(asn)
     assert [member.kind for member in found.members] == ["science"] * 2 + ["psf"] + ["background"] * 2
     assert dict(found.steps)["background"] == "subtract the median of 2 background exposures from 3 exposures"
     assert not any("background" in name for name in found.products)
     assert sum("crfints" in name for name in found.products) == 3
     assert found.errors == ()
-    official = inspect(simulation.asn, options=Options.official())
+    official = inspect(asn, options=Options.official())
     assert dict(official.steps)["background"] == "skipped"
     assert len(official.members) == 3
     assert sum("of exptype background is ignored" in text for text in official.warnings) == 2
-    assert inspect(simulation.asn, options=Options(background=Background(skip=True))).products == found.products
+    assert inspect(asn, options=Options(background=Background(skip=True))).products == found.products
 
 
-def test_the_star(simulation: Simulation) -> None:
+def test_the_star(asn: Path) -> None:
     def text(star: Star) -> str:
-        return dict(inspect(simulation.asn, options=Options(star=star)).steps)["star"]
+        return dict(inspect(asn, options=Options(star=star)).steps)["star"]
 
     assert "by a fit where that is reliable" in text(Star())
     assert "header's reference pixel" in text(Star(source="header"))
     assert "leave the WCS" in text(Star(source="wcs"))
     assert "positions given" in text(Star(source="wcs", positions=((20.0, 20.0),) * 2))
-    (error,) = inspect(simulation.asn, options=Options(star=Star(positions=((20.0, 20.0),)))).errors
+    (error,) = inspect(asn, options=Options(star=Star(positions=((20.0, 20.0),)))).errors
     assert "1 positions for 2 science exposures" in error
 
 
-def test_one_roll(simulation: Simulation) -> None:
-    content = json.loads(simulation.asn.read_text())
+def test_one_roll(asn: Path) -> None:
+    content = json.loads(asn.read_text())
     del content["products"][0]["members"][0]
-    path = Path(simulation.asn).with_name("one_asn.json")
+    path = asn.with_name("one_asn.json")
     path.write_text(json.dumps(content))
     assert any(text.startswith("one science exposure: no second roll") for text in inspect(path).warnings)
-    assert not any("second roll" in text for text in inspect(simulation.asn).warnings)
+    assert not any("second roll" in text for text in inspect(asn).warnings)
