@@ -113,6 +113,8 @@ class Simulate(Command):
     """Folder of the association, made where it is missing."""
     seed: int = 1
     """The same seed makes the same data."""
+    noise_seed: int | None = None
+    """Another seed for the noise alone, by default the same."""
     filter: str | None = None
     """One of the mode's filters; by default the one most used."""
     shape: tuple[int, int] | None = None
@@ -121,6 +123,8 @@ class Simulate(Command):
     """Number of exposures of the target, each at its roll."""
     n_references: int | None = None
     """Number of exposures of the reference star; by default what is usual for the mode, as below."""
+    n_backgrounds: int = 0
+    """Number of exposures of blank sky, dithered."""
     nints_science: int | None = None
     """Integrations in each exposure of the target."""
     nints_references: int | None = None
@@ -131,6 +135,18 @@ class Simulate(Command):
     """Separation (arcsec), position angle (degrees) and contrast of each; by default what suits the mode."""
     distorted: bool = True
     """Distort the detector's coordinates."""
+    jitter_between: float = 0.0
+    """Rms of the star's position from integration to integration, mas along each axis."""
+    drift_between: float = 0.0
+    """Rms difference between the wavefronts of two integrations, nm."""
+    telegraph: float = 0.0
+    """Share of the good pixels that jump between two levels, unflagged."""
+    negative: float = 0.0
+    """Share of the hits by cosmic rays that are negative."""
+    crpix_error: float = 0.0
+    """Largest distance from the star to where the files put it, pixels."""
+    glow: float = 0.0
+    """Peak of the instrument's own light over the background; MIRI only."""
 
     def __call__(self) -> int:
         """Simulate, and say where the files are."""

@@ -105,7 +105,9 @@ def _counts(name: str, exposures: int, nints: Counts) -> tuple[int, ...]:
     return found
 
 
-def _check(size: tuple[int, int], counts: tuple[int, int, int], nints: tuple[int, ...], **numbers: float) -> None:
+def _check(
+    size: tuple[int, int], counts: tuple[int, int, int], nints: tuple[int, ...], numbers: dict[str, float]
+) -> None:
     """Refuse numbers that make no sense."""
     if min(*counts[:2], *nints) < 1 or counts[2] < 0 or min(size) < 32:
         raise OptionsError(f"{counts} exposures of {nints} integrations of {size}: one of 32 x 32 is the least")
@@ -180,8 +182,10 @@ def observe(
     usual = of.nints_references if nints_references is None else nints_references
     nints += _counts("nints_references", counts[1], usual)
     noise_seed = seed if noise_seed is None else noise_seed
-    _check((ny, nx), counts, nints, seed=seed, noise_seed=noise_seed, jitter_between=jitter_between,
-           drift_between=drift_between, telegraph=telegraph, negative=negative, crpix_error=crpix_error, glow=glow)  # fmt: skip
+    numbers = {"seed": seed, "noise_seed": noise_seed, "jitter_between": jitter_between, "glow": glow,
+               "drift_between": drift_between, "telegraph": telegraph, "negative": negative,
+               "crpix_error": crpix_error}  # fmt: skip
+    _check((ny, nx), counts, nints, numbers)
     chosen_companions = _choose(companions, of.companions, (min(ny, nx) / 2 - 4) * of.pixel_scale)
     scene = Scene(mode, chosen.name, seed, (ny, nx), mask_centre((ny, nx)), chosen_companions, distorted,
                   jitter_between * 1e-3, drift_between * 1e-9)  # fmt: skip
