@@ -2,6 +2,8 @@
 
 from .align import Registration, register, register_all
 from .apertures import APERTURE_RADII, aperture_mask, at_apertures, correlation_factors
+from .blur import blur
+from .border import crop_border, pad_and_taper
 from .drizzle import DrizzleSums, drizzle_add, drizzle_init
 from .gram import Gram, gram, init_gram, merge, update
 from .klip import KlipResult, Weights, klip, klip_weights, subtract
@@ -9,12 +11,14 @@ from .lmdif import follow_lmdif
 from .median import nanmedian
 from .outliers import Outliers, flag_outliers
 from .overlap import Overlap, overlap, overlap_window
+from .pedestal import Pedestal, pedestal
 from .predict import predict_star
 from .repair import Repaired, repair_bad_pixels
 from .resample import Resampled, drizzle_finish, resample
 from .scan import visited_pixels
 from .shared_noise import SharedNoise
 from .shift import fourier_shift
+from .shift_frame import Shifted, shift_frame
 from .spread import spread
 from .stack import stack_references
 from .subspace import modes, residual_error
@@ -26,14 +30,18 @@ __all__ = [
     "KlipResult",
     "Outliers",
     "Overlap",
+    "Pedestal",
     "Registration",
     "Repaired",
     "Resampled",
     "SharedNoise",
+    "Shifted",
     "Weights",
     "aperture_mask",
     "at_apertures",
+    "blur",
     "correlation_factors",
+    "crop_border",
     "drizzle_add",
     "drizzle_finish",
     "drizzle_init",
@@ -49,12 +57,15 @@ __all__ = [
     "nanmedian",
     "overlap",
     "overlap_window",
+    "pad_and_taper",
+    "pedestal",
     "predict_star",
     "register",
     "register_all",
     "repair_bad_pixels",
     "resample",
     "residual_error",
+    "shift_frame",
     "spread",
     "stack_references",
     "subtract",

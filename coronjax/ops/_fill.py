@@ -9,10 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 TENSION = 0.3  # of the membrane against the plate; keeps what lies beyond the last good pixel from running away
 SWEEPS = 16  # of the relaxation; the holes they reach are about as many pixels across as its square root
-STIFFEST, SOFTEST = (
-    64.0 + 8.0 * TENSION,
-    1.0,
-)  # eigenvalues: the largest, and a plate's of 5 x 5 pixels, the least aimed at
+STIFFEST = 64.0 + 8.0 * TENSION  # eigenvalue of the chequerboard, the largest
+SOFTEST = 1.0  # the least of a hole of 5 x 5 pixels
 
 
 def from_coarser(image: Float[Array, "y x"], good: Bool[Array, "y x"]) -> Float[Array, "y x"]:
@@ -54,7 +52,7 @@ def _halved(image: Float[Array, "y x"]) -> Float[Array, "i j"]:
     return image
 
 
-def _doubled(image: Float[Array, "i j"], shape: tuple[int, int]) -> Float[Array, "y x"]:
+def _doubled(image: Float[Array, "i j"], shape: tuple[int, ...]) -> Float[Array, "y x"]:
     """Linear interpolation to twice the size, constant beyond the edge, cut to `shape`."""
     for axis, n in enumerate(shape):
         image = jnp.moveaxis(image, axis, 0)

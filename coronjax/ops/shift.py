@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-Shape = tuple[int, int]
+Shape = tuple[int, ...]
 
 
 def fourier_shift(image: Float[Array, "y x"], shift: Float[Array, "2"]) -> Float[Array, "y x"]:
@@ -35,6 +35,16 @@ def fourier_shift(image: Float[Array, "y x"], shift: Float[Array, "2"]) -> Float
     ny, nx = image.shape
     multiplier, _, _ = _multipliers((ny, nx), jnp.asarray(shift, image.dtype))
     return jnp.fft.irfft2(jnp.fft.rfft2(image) * multiplier, s=(ny, nx))
+
+
+def shift_multiplier(shape: Shape, shift: Float[Array, "2"]) -> Complex[Array, "y k"]:
+    """What multiplies the `rfft2` of an image of that shape to shift it as `fourier_shift` does."""
+    return _multipliers(shape, shift)[0]
+
+
+def phase_factor(frequency: np.ndarray, shift: Float[Array, ""]) -> Complex[Array, " k"]:
+    """What multiplies a transform along one axis, frequencies in cycles per pixel, to shift it."""
+    return _phase(frequency, shift)[0]
 
 
 def shift_derivatives(

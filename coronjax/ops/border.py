@@ -1,0 +1,62 @@
+"""Put a tapered border around a frame, so that a Fourier transform meets no jump at its edges."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def pad_and_taper(image: Float[Array, "y x"], width: int) -> Float[Array, "i j"]:
+    r"""Extend a frame on every side: mirrored about its edge pixels, and faded to zero.
+
+    $$ d_{-n} = d_n \, \cos^2 \frac{\pi n}{2 (w + 1)}, \qquad 1 \le n \le w $$
+
+    and alike on the other sides. The frame itself is unchanged.
+
+    Args:
+        image: any unit, finite.
+        width: w, pixels; 0 leaves the frame as it is. Static.
+
+    Returns:
+        The frame in its border, larger by twice `width` along both axes.
+
+    Raises:
+        ValueError: `width` is negative.
+
+    Example:
+        >>> [round(float(v), 2) for v in pad_and_taper(jnp.ones((3, 3)), 2)[3]]
+        [0.25, 0.75, 1.0, 1.0, 1.0, 0.75, 0.25]
+
+    Source: Harris 1978, Proc. IEEE 66, 51 (cosine taper).
+    """
+    if width < 0:
+        raise ValueError(f"width={width} is negative")
+    if width == 0:
+        return image
+    fade = np.cos(0.5 * np.pi * np.arange(1, width + 1) / (width + 1)) ** 2
+    # A single row has no other to be mirrored.
+    rows, columns = (np.pad(np.arange(n), width, mode="reflect" if n > 1 else "edge") for n in image.shape)
+    down, across = (jnp.asarray(np.r_[fade[::-1], np.ones(n), fade], image.dtype) for n in image.shape)
+    return image[rows][:, columns] * down[:, None] * across
+
+
+def crop_border(padded: Float[Array, "i j"], width: int) -> Float[Array, "y x"]:
+    """Take a frame out of its border again: the inverse of `pad_and_taper`.
+
+    Args:
+        padded: a frame in a border.
+        width: of the border, pixels. Static.
+
+    Returns:
+        The frame.
+
+    Raises:
+        ValueError: `width` is negative, or leaves nothing.
+
+    Example:
+        >>> crop_border(pad_and_taper(jnp.ones((3, 4)), 2), 2).shape
+        (3, 4)
+    """
+    ny, nx = padded.shape
+    if width < 0 or min(ny, nx) <= 2 * width:
+        raise ValueError(f"a border of {width} pixels does not fit into a frame of {padded.shape}")
+    return padded[width : ny - width, width : nx - width]
