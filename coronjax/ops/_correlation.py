@@ -56,21 +56,30 @@ def product_series(other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"]
     return Series(coefficients * weights.astype(real), _omega(rows, real), _omega(np.fft.rfftfreq(nx), real))
 
 
-def power_series(image: Float[Array, "y x"], weight: Float[Array, "y x"]) -> Series:
-    r"""$\sum_x V(x) S(I; s)(x)^2$ for `image` I and `weight` V.
+class SquareSpectrum(eqx.Module):
+    """The spectrum of the square of an image, on a grid fine enough to hold it: twice the bandwidth of the image."""
 
-    The square has twice the bandwidth of the image, so it is formed on a grid fine enough to hold it.
-    """
+    coefficients: Complex[Array, "j k"]
+    shape: tuple[int, int] = eqx.field(static=True)  # of the image
+
+
+def square_spectrum(image: Float[Array, "y x"]) -> SquareSpectrum:
+    """All that `power_series` needs of the image, whatever the weight."""
     (ny, nx), (my, mx) = image.shape, (_fine_size(n) for n in image.shape)
     spectrum = jnp.fft.fftshift(jnp.fft.fft2(image))
     before, after = (my // 2 - ny // 2, mx // 2 - nx // 2), (my // 2 - (ny + 1) // 2, mx // 2 - (nx + 1) // 2)
     padded = jnp.pad(spectrum, tuple(zip(before, after, strict=True)))
     fine = jnp.fft.ifft2(jnp.fft.ifftshift(padded)).real * (my * mx / (ny * nx))
+    mirror = np.where(np.arange(mx // 2 + 1) == 0, 1.0, 2.0).astype(image.dtype)
+    return SquareSpectrum(jnp.fft.rfft2(fine**2) * (mirror / (my * mx)), (ny, nx))
+
+
+def power_series(square: SquareSpectrum, weight: Float[Array, "y x"]) -> Series:
+    r"""$\sum_x V(x) S(I; s)(x)^2$ for `weight` V and the image I whose square is given."""
+    (ny, nx), (my, mx) = square.shape, (_fine_size(n) for n in square.shape)
     rows, columns = np.round(np.fft.fftfreq(my) * my).astype(int), np.arange(mx // 2 + 1)
     window = jnp.conj(jnp.fft.fft2(weight))[np.ix_(rows % ny, columns % nx)]
-    mirror = np.where(columns == 0, 1.0, 2.0).astype(image.dtype)
-    coefficients = jnp.fft.rfft2(fine**2) * window * (mirror / (my * mx))
-    return Series(coefficients, _omega(rows / ny, image.dtype), _omega(columns / nx, image.dtype))
+    return Series(square.coefficients * window, _omega(rows / ny, weight.dtype), _omega(columns / nx, weight.dtype))
 
 
 def _fine_size(n: int) -> int:

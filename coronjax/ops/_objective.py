@@ -1,0 +1,184 @@
+"""The objective of a registration, with all linear parameters eliminated, and its minimum."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Complex, Float, Int
+
+from ._correlation import (
+    Series,
+    SquareSpectrum,
+    integer_products,
+    power_series,
+    product_series,
+    square_spectrum,
+)
+from ._newton import Minimum, eigenvalues, inverse, minimise
+
+Derivatives = tuple[Array, Array, Array]
+
+
+class Moving(NamedTuple):
+    """What registration needs of the moving image, whatever weight and target."""
+
+    spectrum: Complex[Array, "y k"]
+    power: Complex[Array, "y k"]  # spectrum of the squared image
+    square: SquareSpectrum
+    offset: Float[Array, ""] | None  # taken off first, where a pedestal is fitted
+
+
+class Weighted(NamedTuple):
+    """What registration needs of the moving image under a weight, whatever the target."""
+
+    weight: Float[Array, "y x"]
+    total: Float[Array, ""]  # sum W^2, 1 where that is zero
+    integer_power: Float[Array, "y x"]  # sum W^2 R(x - s)^2 at integer shifts, less what a pedestal takes
+    power: Series  # sum W^2 S^2 at any shift
+    mean: Series | None  # sum W^2 S, where a pedestal is fitted
+    floor: Float[Array, ""]  # power that is rounding
+
+
+class Solution(NamedTuple):
+    """The minimum, with the inverse of the relative curvature: in (sx, sy, log scale), over scale^2 sum W^2 S^2."""
+
+    shift: Float[Array, "2"]
+    scale: Float[Array, ""]
+    slope_unit: Float[Array, ""]  # scale * sum W^2 S^2
+    inverse: Float[Array, "3 3"]
+    determined: Bool[Array, ""]
+    converged: Bool[Array, ""]
+    n_iterations: Int[Array, ""]
+
+
+def weighted_mean(image: Float[Array, "y x"], squared: Float[Array, "y x"]) -> Float[Array, ""]:
+    """Mean under the square of a weight; 0 where nothing has weight."""
+    total = jnp.sum(squared)
+    return jnp.sum(squared * image) / jnp.where(total > 0, total, 1)
+
+
+def prepare(moving: Float[Array, "y x"], weight: Float[Array, "y x"], pedestal: bool) -> Moving:
+    """The spectra of the moving image; about a mean where a pedestal is fitted, so that no digits are lost to it."""
+    offset = weighted_mean(moving, weight**2) if pedestal else None
+    if offset is not None:
+        moving = moving - offset
+    return Moving(jnp.fft.rfft2(moving), jnp.fft.rfft2(moving**2), square_spectrum(moving), offset)
+
+
+def weigh(moving: Moving, weight: Float[Array, "y x"]) -> Weighted:
+    """The energy of the shifted image under a weight; about its weighted mean where a pedestal is fitted."""
+    (ny, nx), squared = weight.shape, weight**2
+    spectrum, total = jnp.fft.rfft2(squared), jnp.sum(squared)
+    total = jnp.where(total > 0, total, 1)
+    at_integers = integer_products(spectrum, moving.power, (ny, nx))
+    mean, floor = None, jnp.zeros((), weight.dtype)
+    if moving.offset is not None:
+        at_integers = at_integers - integer_products(spectrum, moving.spectrum, (ny, nx)) ** 2 / total
+        mean = product_series(spectrum, moving.spectrum, (ny, nx))
+        floor = _rounding(moving.offset, total)
+    return Weighted(weight, total, at_integers, power_series(moving.square, squared), mean, floor)
+
+
+def _rounding(level: Float[Array, ""], total: Float[Array, ""]) -> Float[Array, ""]:
+    """The energy about its mean that a flat image of that level seems to have."""
+    return (1e4 * jnp.finfo(level.dtype).eps * level) ** 2 * total
+
+
+def solve(
+    target: Float[Array, "y x"],
+    moving: Moving,
+    weighted: Weighted,
+    search: int | None,
+    prefer_near: float | Array,
+    max_iterations: int | Array,
+) -> Solution:
+    """The minimum, without derivatives."""
+    ny, nx = target.shape
+    squared, floor = weighted.weight**2, jnp.zeros((), target.dtype)
+    if weighted.mean is not None:
+        level = weighted_mean(target, squared)
+        target, floor = target - level, _rounding(level, weighted.total)
+    correlated = jnp.fft.rfft2(squared * target)
+    product = product_series(correlated, moving.spectrum, (ny, nx))
+    energy = jnp.sum((weighted.weight * target) ** 2)
+    start = _coarse_start(correlated, moving, weighted, energy, search, prefer_near)
+    unit = jnp.where(energy > 0, energy, 1)
+
+    def objective(shift: Array) -> Derivatives:
+        value, gradient, curvature = _projected(product.derivatives(shift), _power(weighted, shift))
+        return value / unit, gradient / unit, curvature / unit
+
+    minimum = minimise(objective, start, max_iterations)
+    cross, power = product.derivatives(minimum.params), _power(weighted, minimum.params)
+    return _describe(cross, power, minimum, (power[0] > weighted.floor) & (energy > floor))
+
+
+def _power(weighted: Weighted, shift: Array) -> Derivatives:
+    """Sum of W^2 S^2, about the weighted mean where there is a pedestal, with gradient and Hessian."""
+    q, dq, ddq = weighted.power.derivatives(shift)
+    if weighted.mean is None:
+        return q, dq, ddq
+    m, dm, ddm = weighted.mean.derivatives(shift)
+    n = weighted.total
+    return q - m**2 / n, dq - 2 * m * dm / n, ddq - 2 * (jnp.outer(dm, dm) + m * ddm) / n
+
+
+def _coarse_start(
+    correlated: Array,
+    moving: Moving,
+    weighted: Weighted,
+    energy: Array,
+    search: int | None,
+    prefer_near: float | Array,
+) -> Float[Array, "2"]:
+    """The integer shift with the least objective, or the least within a pixel of zero where it is about as good."""
+    ny, nx = weighted.integer_power.shape
+    product = integer_products(correlated, moving.spectrum, (ny, nx))
+    floor = jnp.finfo(product.dtype).eps ** 0.75 * jnp.max(weighted.integer_power)
+    power = jnp.maximum(weighted.integer_power, jnp.where(floor > 0, floor, 1))
+    shifts_y, shifts_x = _integer_shifts(ny, search), _integer_shifts(nx, search)
+    gain = product * jnp.abs(product) / power  # images that are alike go before mirrored ones
+    left = (energy - gain)[np.ix_(shifts_y % ny, shifts_x % nx)]
+    far = np.maximum(np.abs(shifts_y)[:, None], np.abs(shifts_x)) > 1
+    row, column = jnp.unravel_index(jnp.argmin(jnp.where(far, left / (1 - prefer_near), left)), left.shape)
+    return jnp.stack([jnp.asarray(shifts_x)[column], jnp.asarray(shifts_y)[row]]).astype(product.dtype)
+
+
+def _integer_shifts(n: int, search: int | None) -> np.ndarray:
+    """The shifts along an axis of `n` pixels that the coarse start tries."""
+    reach = n // 2 if search is None else min(search, n // 2)
+    return np.arange(-reach, min(reach + 1, n - reach))
+
+
+def _projected(product: Derivatives, power: Derivatives) -> Derivatives:
+    """Half the objective with the scale eliminated, less a constant: -c^2 / 2q, its gradient and Hessian."""
+    (c, dc, ddc), (q, dq, ddq) = product, power
+    q = jnp.where(q > 0, q, 1)
+    scale = c / q
+    slope = (dc - scale * dq) / q  # of the scale
+    gradient = -scale * (dc - scale * dq / 2)
+    curvature = -scale * (ddc - scale * ddq / 2) - q * jnp.outer(slope, slope)
+    return jnp.where(c > 0, -scale * c / 2, 0), gradient, curvature
+
+
+def _describe(product: Derivatives, power: Derivatives, minimum: Minimum, structured: Array) -> Solution:
+    """Scale and relative curvature at the minimum, and whether that curvature is more than rounding."""
+    (c, dc, ddc), (q, dq, ddq) = product, power
+    usable = structured & (q > 0) & (c != 0)
+    c, q = jnp.where(usable, c, 1), jnp.where(usable, q, 1)
+    cross = dq / q - dc / c
+    of_shift = ddq / (2 * q) - ddc / c
+    reduced = of_shift - jnp.outer(cross, cross)  # the scale eliminated
+    determined = usable & (eigenvalues(reduced)[0] > 1e4 * jnp.finfo(c.dtype).eps)
+    of_shift_inverse = inverse(jnp.where(determined, reduced, jnp.eye(2, dtype=c.dtype)))
+    column = -of_shift_inverse @ cross
+    corner = 1 - cross @ column
+    return Solution(
+        jnp.where(determined, minimum.params, 0),
+        jnp.where(determined, c / q, 1),
+        jnp.where(determined, c, 1),
+        jnp.block([[of_shift_inverse, column[:, None]], [column[None], corner[None, None]]]),
+        determined,
+        minimum.converged & determined,
+        minimum.n_iterations,
+    )

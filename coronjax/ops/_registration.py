@@ -1,0 +1,132 @@
+"""One registration: its minimum, a last step on the images that carries the derivatives, and its errors."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ._objective import Moving, Solution, Weighted, prepare, solve, weigh, weighted_mean
+from ._registration_errors import from_blocks, from_noise, from_residuals, shifted_variance, slopes_of
+from .shift import shift_derivatives
+
+
+class Registration(eqx.Module):
+    """The shift and scale that take the moving image to its target, and how well they are known.
+
+    Where nothing decides (an image or the weight is zero, or flat to rounding) the shift is 0, the scale 1, the
+    pedestal and all errors 0, and `converged` false.
+    """
+
+    shift: Float[Array, "*planes 2"]  # (sx, sy), pixels
+    scale: Float[Array, "*planes"]  # target over moving flux
+    converged: Bool[Array, "*planes"]  # the minimum was found
+    n_iterations: Int[Array, "*planes"]  # evaluations of the objective after the coarse search
+    residual: Float[Array, "*planes"]  # sqrt(sum (residual W)^2 / sum W^2), in the images' unit
+    standard_error: Float[Array, "*planes 3"]  # of sx, sy (pixels) and scale, by noise; carries no derivative
+    mismatch: Float[Array, "*planes 3"]  # of the same, by what the images differ beyond noise; carries no derivative
+    pedestal: Float[Array, "*planes"]  # level of the target over the scaled moving image, their unit; 0 unless fitted
+
+
+class Images(NamedTuple):
+    """What is registered, in one dtype, and the variances of the two images where they are known."""
+
+    target: Float[Array, "y x"]
+    moving: Float[Array, "y x"]
+    weight: Float[Array, "y x"]
+    target_variance: Float[Array, "y x"] | None
+    moving_variance: Float[Array, "y x"] | None
+
+
+def images_of(
+    target: Array, moving: Array, weight: Array, target_variance: Array | None, moving_variance: Array | None
+) -> Images:
+    """Check shapes, and take all to the dtype of the three images."""
+    if not target.shape == moving.shape == weight.shape:
+        raise ValueError(f"target {target.shape}, moving {moving.shape} and weight {weight.shape} differ in shape")
+    dtype = jnp.result_type(target, moving, weight, jnp.float32)
+    images = [jnp.asarray(image, dtype) for image in (target, moving, weight)]
+    for variance in (target_variance, moving_variance):
+        if variance is not None and variance.shape != target.shape:
+            raise ValueError(f"a variance has shape {variance.shape} where the images have {target.shape}")
+        images.append(None if variance is None else jax.lax.stop_gradient(jnp.asarray(variance, dtype)))
+    return Images(*images)
+
+
+def share(images: Images, pedestal: bool) -> tuple[Moving, Weighted]:
+    """What does not depend on the target."""
+    moving, weight = jax.lax.stop_gradient((images.moving, images.weight))
+    prepared = prepare(moving, weight, pedestal)
+    return prepared, weigh(prepared, weight)
+
+
+def fit(
+    images: Images,
+    prepared: Moving,
+    weighted: Weighted,
+    search: int | None,
+    prefer_near: float | Array,
+    max_iterations: int | Array,
+) -> Registration:
+    """The registration of one target."""
+    target = jax.lax.stop_gradient(images.target)
+    found = solve(target, prepared, weighted, search, prefer_near, max_iterations)
+    return _polish(found, images, pedestal=weighted.mean is not None)
+
+
+def _polish(found: Solution, images: Images, *, pedestal: bool) -> Registration:
+    """One Newton step on the images themselves: it carries the derivatives and takes off the last rounding errors."""
+    target, moving, weight = images[:3]
+    ny, nx = moving.shape
+    shifted, along_x, along_y = shift_derivatives(jnp.fft.rfft2(moving), found.shift, (ny, nx))
+    left = target - found.scale * shifted
+    level = weighted_mean(left, weight**2) if pedestal else jnp.zeros_like(found.scale)
+    residual = ((left - level) if pedestal else left) * weight
+    tangents = along_x, along_y, shifted
+    slopes = [image * weight * residual for image in tangents]
+    step = found.inverse @ jnp.stack([jnp.sum(slope) for slope in slopes]) / found.slope_unit
+    step = jnp.where(found.converged, step, 0)
+    if pedestal:  # it follows the other three
+        means = jnp.stack([weighted_mean(image, weight**2) for image in tangents])
+        level = jnp.where(found.determined, level - found.scale * means @ step, 0)
+    total = jnp.sum(weight**2)
+    rms = _root(jnp.sum(residual**2) / jnp.where(total > 0, total, 1))
+    by_noise, by_mismatch = _errors(found, *jax.lax.stop_gradient((images, tangents, residual)), pedestal)
+    return Registration(
+        shift=found.shift + step[:2],
+        scale=found.scale * (1 + step[2]),
+        converged=found.converged,
+        n_iterations=found.n_iterations,
+        residual=jnp.where(found.determined, rms, jax.lax.stop_gradient(rms)),
+        standard_error=by_noise,
+        mismatch=by_mismatch,
+        pedestal=level,
+    )
+
+
+def _errors(
+    found: Solution, images: Images, tangents: tuple[Array, Array, Array], residual: Array, pedestal: bool
+) -> tuple[Float[Array, "3"], Float[Array, "3"]]:
+    """Standard errors of sx, sy and scale by noise, and by the rest of the residual (given times the weight)."""
+    slopes = slopes_of(tangents, images.weight, pedestal)
+    counts = images.weight != 0
+    unweighted = jnp.where(counts, residual / jnp.where(counts, images.weight, 1), 0)
+    if images.target_variance is None and images.moving_variance is None:
+        noise = from_residuals(found, slopes, unweighted, jnp.count_nonzero(counts), 4 if pedestal else 3)
+    else:
+        variance = jnp.zeros_like(residual)
+        if images.target_variance is not None:
+            variance = jnp.where(counts, images.target_variance, 0)
+        if images.moving_variance is not None:
+            variance = variance + found.scale**2 * shifted_variance(images.moving_variance, found.shift)
+        noise = from_noise(found, slopes, variance)
+    mismatch = jnp.maximum(from_blocks(found, slopes, unweighted) - noise, 0)
+    units = jnp.stack([1.0, 1.0, jnp.abs(found.scale)]).astype(residual.dtype)
+    return tuple(jnp.where(found.determined, jnp.sqrt(square) * units, 0) for square in (noise, mismatch))
+
+
+def _root(value: Array) -> Array:
+    """Square root with derivative 0 at 0."""
+    positive = value > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), 0)
