@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .advice import option_notes
 from .errors import CoronjaxError
 from .io.association import Association, read_association
 from .io.background import background_notes
@@ -88,7 +89,7 @@ def inspect(
     members = tuple(_member(kind, path, errors) for kind in kinds for path in getattr(association, kind))
     headers = [member.headers for member in members if member.headers is not None]
     warnings = [*association.notes, *_member_warnings(members, options), *_observation_warnings(members)]
-    warnings += _option_warnings(members, options)
+    warnings += option_notes(options, _planes(members, "psf"))
     mask = "not read, since no exposure can be"
     try:
         check_consistent(association, headers)
@@ -173,15 +174,6 @@ def _option_errors(association: Association, options: Options) -> Iterator[str]:
     given, wanted = options.star.positions, len(association.science)
     if given is not None and len(given) != wanted:
         yield f"star.positions={given!r} has {len(given)} positions for {wanted} science exposures"
-
-
-def _option_warnings(members: tuple[Member, ...], options: Options) -> Iterator[str]:
-    planes = _planes(members, "psf")
-    if 0 < planes < options.klip.truncate and not options.klip.skip:
-        wanted = f"klip.truncate={options.klip.truncate}"
-        yield f"{wanted} is more than the {planes} reference integrations: all modes are kept"
-    if options.align_refs.skip and not options.klip.skip:
-        yield "align_refs.skip: reference images are subtracted where they lie"
 
 
 def _planes(members: tuple[Member, ...], kind: str) -> int:

@@ -25,6 +25,11 @@ MAY_IMPORT = {
     "result": {"cube", "options", "errors", "reduction", "io", "pipeline"},  # the last for its types alone
     "pipeline": {"cube", "options", "errors", "ops", "chain", "reduction", "io", "session", "result", "tally"},
     "tally": {"cube", "io", "options", "pipeline", "reduction"},  # all but the first for their types alone
+    "advice": {"options"},
+    "inspection": {"options", "errors", "io", "advice"},
+    "report": {"cube", "options", "result", "pipeline", "inspection", "demo"},
+    "commands": {"options", "pipeline", "report", "inspection", "simulate", "demo"},
+    "demo": {"cube", "pipeline", "result", "session", "analysis", "simulate"},
     "simulate": {"cube", "errors", "io"},
     "forward": {"cube", "options", "errors", "ops", "chain", "reduction"},
     "analysis": {"cube", "options", "errors", "ops", "chain", "reduction"},

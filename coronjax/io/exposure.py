@@ -234,7 +234,7 @@ def _cube(file: FitsFile, notes: list[str]) -> Cube:
     valid: Any = np.ones(len(sci), bool)
     blank = np.flatnonzero((np.isnan(sci) | (dq & 1 != 0)).all(axis=(1, 2)))
     if blank.size:
-        notes.append(f"integrations without a usable pixel (0-based): {', '.join(map(str, blank))}")
+        notes.append(f"integrations left out, since they have no usable pixel (0-based): {', '.join(map(str, blank))}")
     var_poisson, var_rnoise, var_flat = (_optional(file, name, sci.shape, notes) for name in _VARIANCES)
     return Cube(sci, err, dq, valid, var_poisson, var_rnoise, var_flat)
 
