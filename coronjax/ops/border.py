@@ -32,11 +32,22 @@ def pad_and_taper(image: Float[Array, "y x"], width: int) -> Float[Array, "i j"]
         raise ValueError(f"width={width} is negative")
     if width == 0:
         return image
+    (rows, down), (columns, across) = (_mirror(n, width) for n in image.shape)
+    return image[rows][:, columns] * jnp.asarray(down, image.dtype)[:, None] * jnp.asarray(across, image.dtype)
+
+
+def border_matrix(n: int, width: int) -> np.ndarray:
+    """What `pad_and_taper` does along an axis of n pixels, as a matrix [n + 2 width, n]."""
+    source, fade = _mirror(n, width)
+    return np.asarray(fade[:, None] * (source[:, None] == np.arange(n)))
+
+
+def _mirror(n: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """For every pixel along a padded axis, the one that it repeats, and the share of it."""
+    # A single pixel has no other to be mirrored.
+    source = np.pad(np.arange(n), width, mode="reflect" if n > 1 else "edge")
     fade = np.cos(0.5 * np.pi * np.arange(1, width + 1) / (width + 1)) ** 2
-    # A single row has no other to be mirrored.
-    rows, columns = (np.pad(np.arange(n), width, mode="reflect" if n > 1 else "edge") for n in image.shape)
-    down, across = (jnp.asarray(np.r_[fade[::-1], np.ones(n), fade], image.dtype) for n in image.shape)
-    return image[rows][:, columns] * down[:, None] * across
+    return source, np.r_[fade[::-1], np.ones(n), fade]
 
 
 def crop_border(padded: Float[Array, "i j"], width: int) -> Float[Array, "y x"]:

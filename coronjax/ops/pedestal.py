@@ -28,7 +28,7 @@ def pedestal(image: Float[Array, "y x"], good: Bool[Array, "y x"]) -> Pedestal:
 
     from the median, iterated to the fixed point. Sigma comes from the pixels below the level, which light does not
     reach, and the window is symmetric: noise does not bias the level. Where the star's halo lies over half of the
-    pixels it does, by about 0.1 sigma; choose `good` far from the star.
+    pixels it does, by 0.1 to 0.2 sigma; choose `good` far from the star.
 
     Args:
         image: any unit. Values where `good` is false are ignored, NaN included.
@@ -64,12 +64,12 @@ def pedestal(image: Float[Array, "y x"], good: Bool[Array, "y x"]) -> Pedestal:
         chosen, _ = window(level)
         return jnp.where(jnp.any(chosen), jnp.sum(jnp.where(chosen, fixed, 0)) / jnp.maximum(jnp.sum(chosen), 1), level)
 
-    level = jax.lax.fori_loop(0, ITERATIONS, step, _middle(ordered, n_good))
-    chosen, sigma = window(level)
+    centre = jax.lax.fori_loop(0, ITERATIONS, step, _middle(ordered, n_good))
+    chosen, sigma = window(centre)
     n_chosen = jnp.sum(chosen)
     mean = jnp.sum(jnp.where(chosen, values, 0)) / jnp.maximum(n_chosen, 1)
     # Of a few pixels none may lie so near to their level.
-    level = jnp.where(n_chosen > 0, mean, level)
+    level = jnp.where(n_chosen > 0, mean, centre)
     return Pedestal(level, SPREAD * sigma / jnp.sqrt(jnp.maximum(n_good, 1)), sigma, n_chosen)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, UInt32
 
 from .blur import gaussian, instead
-from .border import crop_border, pad_and_taper
+from .border import border_matrix, crop_border, pad_and_taper
 from .shift import phase_factor, shift_multiplier
 
 CARRIES = 0.1  # share of the interpolation weight with which a pixel passes its flags on
@@ -52,8 +52,7 @@ def shift_frame(
         padding: width of the border, pixels; 0 takes the frame to be periodic. Static.
 
     Returns:
-        `Shifted`. Within a few pixels of the edge, where the border's continuation enters, the variance is that of a
-        frame continued by independent noise.
+        `Shifted`. Along the edges, pixels that are not `inside` show the border.
 
     Raises:
         ValueError: shapes differ.
@@ -73,18 +72,12 @@ def shift_frame(
     rounded = jax.lax.stop_gradient(jnp.round(shift)).astype(int)
     exact = jnp.all(jax.lax.stop_gradient(shift) == rounded) & (jax.lax.stop_gradient(blur) == 0)
     padded = pad_and_taper(image, padding)
-    noise = pad_and_taper(variance, padding)
-    axes = [_kernel(n, s, blur) for n, s in zip(padded.shape, shift[::-1], strict=True)]
-    squares = [jnp.fft.fft(kernel**2) for kernel in axes]
-    squares[1] = squares[1][: padded.shape[1] // 2 + 1]
+    axes = [_kernel(n, s, blur, r, exact) for n, s, r in zip(padded.shape, shift[::-1], rounded[::-1], strict=True)]
     soft = [gaussian(frequency, blur) for frequency in _frequencies(padded.shape)]
-    multiplier = shift_multiplier(padded.shape, shift) * soft[0][:, None] * soft[1]
-    moved, moved_noise = _filtered(padded, multiplier), _filtered(noise, squares[0][:, None] * squares[1])
+    moved = _filtered(padded, shift_multiplier(padded.shape, shift) * soft[0][:, None] * soft[1])
     moved = instead(exact, jnp.roll(padded, rounded[::-1], (0, 1)), moved)
-    moved_noise = instead(exact, jnp.roll(noise, rounded[::-1], (0, 1)), moved_noise)
-    moved_noise = jnp.where(moved_noise < 0, 0, moved_noise)  # rounding of the transform
-    flags, inside = _carried(dq, axes, rounded, exact)
-    return Shifted(crop_border(moved, padding), crop_border(moved_noise, padding), flags, inside)
+    flags, inside = _carried(dq, axes, rounded)
+    return Shifted(crop_border(moved, padding), _propagated(variance, axes, padding), flags, inside)
 
 
 def _frequencies(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -92,10 +85,26 @@ def _frequencies(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
 
 
-def _kernel(n: int, shift: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " n"]:
+def _kernel(n: int, shift: Array, sigma: Array, rounded: Array, exact: Bool[Array, ""]) -> Float[Array, " n"]:
     """Along one axis, the weight with which a pixel enters the one that lies so many behind it, periodic."""
     frequency = np.fft.rfftfreq(n)
-    return jnp.fft.irfft(phase_factor(frequency, shift) * gaussian(frequency, sigma), n)
+    kernel = jnp.fft.irfft(phase_factor(frequency, shift) * gaussian(frequency, sigma), n)
+    return instead(exact, jnp.asarray(jnp.arange(n) == rounded % n, kernel.dtype), kernel)
+
+
+def _propagated(variance: Float[Array, "y x"], axes: list[Array], padding: int) -> Float[Array, "y x"]:
+    """The variance of every weighted sum, along one axis after the other.
+
+    As matrix products, in which nothing is subtracted, so that it is never negative, and a pixel near the edge and its
+    mirror images in the border count as what they are, one.
+    """
+    squares = []
+    for n, kernel in zip(variance.shape, axes, strict=True):
+        periodic = kernel[np.subtract.outer(np.arange(padding, padding + n), np.arange(len(kernel))) % len(kernel)]
+        border = jnp.asarray(border_matrix(n, padding), kernel.dtype)
+        squares.append(jnp.matmul(periodic, border, precision="highest") ** 2)
+    along_y = jnp.matmul(squares[0], variance, precision="highest")
+    return jnp.matmul(along_y, squares[1].T, precision="highest")
 
 
 def _filtered(image: Float[Array, "i j"], multiplier: Complex[Array, "i k"]) -> Float[Array, "i j"]:
@@ -103,14 +112,13 @@ def _filtered(image: Float[Array, "i j"], multiplier: Complex[Array, "i k"]) -> 
 
 
 def _carried(
-    dq: UInt32[Array, "y x"], axes: list[Float[Array, " n"]], rounded: Array, exact: Bool[Array, ""]
+    dq: UInt32[Array, "y x"], axes: list[Float[Array, " n"]], rounded: Array
 ) -> tuple[UInt32[Array, "y x"], Bool[Array, "y x"]]:
     """Flags of all pixels that carry enough weight, and whether the nearest pixel is on the frame."""
     (ny, nx), offsets = dq.shape, np.arange(-REACH, REACH + 1)
     weights = [jnp.take(axis, whole + offsets, mode="wrap") for axis, whole in zip(axes, rounded[::-1], strict=True)]
     product = jnp.abs(weights[0][:, None] * weights[1])
     carries = product >= jnp.minimum(CARRIES, CARRIES_OF_PEAK * product.max())
-    carries = jnp.where(exact, (offsets[:, None] == 0) & (offsets == 0), carries)
     rows, columns = (np.arange(-REACH, n + REACH) - whole for n, whole in zip((ny, nx), rounded[::-1], strict=True))
     on = ((rows >= 0) & (rows < ny))[:, None] & ((columns >= 0) & (columns < nx))
     near = jnp.where(on, dq[jnp.clip(rows, 0, ny - 1)][:, jnp.clip(columns, 0, nx - 1)], jnp.uint32(0))
