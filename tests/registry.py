@@ -12,8 +12,13 @@ import numpy as np
 from coronjax.cube import DQ, Cube
 from coronjax.ops import (
     Gram,
+    Overlap,
+    SharedNoise,
     Weights,
+    aperture_mask,
+    at_apertures,
     blur,
+    correlation_factors,
     crop_border,
     flag_outliers,
     follow_lmdif,
@@ -26,6 +31,7 @@ from coronjax.ops import (
     overlap,
     pad_and_taper,
     pedestal,
+    predict_star,
     register,
     register_all,
     repair_bad_pixels,
@@ -125,10 +131,11 @@ def _map(rng: np.random.Generator) -> jax.Array:
 
 def _exposures(rng: np.random.Generator) -> Arguments:
     cube = _cube(rng, 2, 3)
-    return cube.sci, jnp.stack([_map(rng), _map(rng)]), cube
+    shared = SharedNoise(*jnp.asarray(rng.uniform(0.5, 2, (2, 2, 8, 9))))
+    return cube.sci, jnp.stack([_map(rng), _map(rng)]), cube, shared
 
 
-def _resample(sci: jax.Array, maps: jax.Array, cube: Cube, **numbers: Any) -> Any:
+def _resample(sci: jax.Array, maps: jax.Array, cube: Cube, shared: SharedNoise, **numbers: Any) -> Any:
     cube, zero = eqx.tree_at(lambda c: c.sci, cube, sci), jnp.zeros(len(sci))
     ratio = numbers.pop("pixel_scale_ratio", 1.0)
     return resample(
@@ -140,13 +147,23 @@ def _resample(sci: jax.Array, maps: jax.Array, cube: Cube, **numbers: Any) -> An
         pixel_scale_ratio=ratio,
         options=Resample(**numbers),
         window=5,
+        shared=shared,
     )
+
+
+def _apertures(rng: np.random.Generator) -> Arguments:
+    """What a turned image gives to the pixels around one aperture; its noise; weight and variance of the output."""
+    (y, x), angle = jnp.mgrid[:15, :15].astype(float), 0.1 * rng.normal()
+    turned = jnp.stack([x + angle * y, y - angle * x], -1) - 0.5 + jnp.asarray(rng.uniform(0, 0.5, 2))
+    table = at_apertures(overlap(turned, output_shape=(13, 14), window=4))
+    arrays = (jnp.asarray(rng.uniform(0.5, 2, shape)) for shape in ((1, 15, 15), (13, 14), (13, 14)))
+    return jax.tree.map(lambda a: a[None], table), *arrays
 
 
 def _pad_integrations(arguments: Arguments) -> Arguments:
     """One more integration for each exposure, all NaN and not valid."""
     padded = jax.vmap(_append_invalid)(arguments[2])
-    return padded.sci, arguments[1], padded
+    return padded.sci, arguments[1], padded, arguments[3]
 
 
 def _stars(rng: np.random.Generator, planes: int = 0) -> Arguments:
@@ -157,6 +174,22 @@ def _stars(rng: np.random.Generator, planes: int = 0) -> Arguments:
     targets = 1.5 * np.roll(star, (1, 0), (0, 1)) + 0.5 * rng.normal(size=shape)
     moving, weight = star + 0.5 * rng.normal(size=star.shape), 0.2 + 0.8 * rng.random(star.shape)
     return jnp.asarray(targets if planes else targets[0]), jnp.asarray(moving), jnp.asarray(weight)
+
+
+def _star_planes(rng: np.random.Generator) -> Arguments:
+    """Images of a star, and an exposure of another that is twice as bright."""
+    y, x = np.mgrid[:8, :9] - 4.0
+    star = 50.0 * np.exp(-(x**2 + y**2) / 8)
+    planes, cube = jnp.asarray(star + rng.normal(size=(5, 8, 9))), _cube(rng, 2)
+    return planes, cube.sci + 2 * star, jnp.ones(planes.shape, bool), jnp.ones(5, bool), cube
+
+
+def _pad_star_planes(arguments: Arguments) -> Arguments:
+    """One more image and one more integration, all NaN and not valid."""
+    planes, sci, good, valid, cube = arguments
+    longer = jnp.concatenate([planes, jnp.full_like(planes[:1], jnp.nan)])
+    sci = jnp.concatenate([sci, jnp.full_like(sci[:1], jnp.nan)])
+    return longer, sci, jnp.concatenate([good, good[:1]]), jnp.append(valid, False), _append_invalid(cube)
 
 
 def _pad_planes(arguments: Arguments) -> Arguments:
@@ -203,6 +236,32 @@ ROWS: list[Row] = [
         spoil=lambda a: (lambda cube: (cube.sci, cube))(_spoil_pixel(a[1])),
         pad=lambda a: (lambda cube: (cube.sci, cube))(_append_invalid(a[1])),
         unpad=lambda result: (_cut(result[0]), result[1]),
+    ),
+    Row(
+        "flag_outliers",  # of two integrations
+        lambda sci, cube, prediction, **numbers: flag_outliers(
+            eqx.tree_at(lambda c: c.sci, cube, sci), prediction=prediction, options=OutlierDetection(**numbers)
+        ),
+        lambda rng: (lambda cube: (cube.sci.at[0, 2, 6].add(90.0), cube, cube.sci[0]))(_cube(rng, 2)),
+        differentiable=(0,),
+        output=lambda result: (jnp.nan_to_num(result.cube.sci), jnp.nan_to_num(result.cube.err)),
+        numbers={"snr": (5.0, 2.5), "mismatch": (0.1, 0.3)},
+        spoil=lambda a: (lambda cube: (cube.sci, cube, a[2].at[1, 1].set(jnp.nan)))(_spoil_pixel(a[1])),
+        pad=lambda a: (lambda cube: (jnp.concatenate([a[0], cube.sci[2:]]), cube, a[2]))(_append_invalid(a[1])),
+        unpad=lambda result: tuple(_cut(part) for part in result),
+        degenerate=lambda a: (a[0], jax.tree.map(jnp.zeros_like, a[1]), jnp.zeros_like(a[2])),
+    ),
+    Row(
+        "predict_star",
+        lambda planes, sci, good, valid, cube: predict_star(
+            planes, good, valid, eqx.tree_at(lambda c: c.sci, cube, sci)
+        ),
+        _star_planes,
+        differentiable=(0, 1),
+        output=jnp.nan_to_num,
+        spoil=lambda a: (a[0].at[0, 2, 2].set(jnp.nan), a[1].at[0, 3, 3].set(jnp.nan), *a[2:]),
+        pad=_pad_star_planes,
+        degenerate=lambda a: (jnp.zeros_like(a[0]), *a[1:]),
     ),
     Row(
         "stack_references",
@@ -308,11 +367,38 @@ ROWS: list[Row] = [
         jax.jit(_resample),  # its scans would be compiled anew at every call
         _exposures,
         differentiable=(0, 1),
-        output=lambda r: [jnp.nan_to_num(a) for a in (r.sci, r.err, r.weight, r.var_poisson, r.var_rnoise, r.var_flat)],
+        output=lambda r: [
+            jnp.nan_to_num(a)
+            for a in (r.sci, r.err, r.weight, r.var_poisson, r.var_rnoise, r.var_flat, r.var_references, r.var_speckles)
+        ],
         numbers={"pixfrac": (1.0, 0.7), "fillval": (0.0, 5.0), "pixel_scale_ratio": (1.0, 2.0)},
-        spoil=lambda a: (lambda cube: (cube.sci, a[1], cube))(_spoil_pixel(a[2])),
+        spoil=lambda a: (lambda cube: (cube.sci, a[1], cube, jax.tree.map(lambda v: v.at[0, 2, 2].set(jnp.nan), a[3])))(
+            _spoil_pixel(a[2])
+        ),
         pad=_pad_integrations,
-        degenerate=lambda a: (jnp.zeros_like(a[0]), jnp.zeros_like(a[1]), jax.tree.map(jnp.zeros_like, a[2])),
+        degenerate=lambda a: jax.tree.map(jnp.zeros_like, a),
+    ),
+    Row(
+        "aperture_mask",
+        lambda position, radius: aperture_mask((8, 9), position, radius),
+        lambda rng: (jnp.asarray(rng.uniform(3, 5, 2)), jnp.asarray(rng.uniform(1, 3))),
+        differentiable=(0, 1),
+        degenerate=lambda a: (jnp.array([3.5, 4.0]), jnp.array(0.5)),
+    ),
+    Row(
+        "at_apertures",
+        lambda share: at_apertures(Overlap(jnp.zeros(share.shape, int), share, jnp.zeros((), int))),
+        lambda rng: (jnp.asarray(rng.random((2, 14, 13))),),
+        differentiable=(0,),
+        output=lambda table: table.share,
+    ),
+    Row(
+        "correlation_factors",
+        correlation_factors,
+        _apertures,
+        differentiable=(1, 2, 3),
+        degenerate=lambda a: (a[0], *(jnp.zeros_like(array) for array in a[1:])),
+        output=jnp.nan_to_num,
     ),
     Row(
         "fourier_shift",

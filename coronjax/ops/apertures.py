@@ -19,7 +19,7 @@ _TURNS = (0.7548776662466927, 0.5698402909980532)  # steps that fill a square ev
 
 
 def aperture_mask(
-    shape: tuple[int, int], position: Float[Array, " 2"], radius: float | Float[Array, ""]
+    shape: tuple[int, ...], position: Float[Array, " 2"], radius: float | Float[Array, ""]
 ) -> Float[Array, "y x"]:
     r"""Return the part of every pixel that lies in a circle.
 
@@ -45,18 +45,18 @@ def aperture_mask(
     radius = jnp.asarray(radius, position.dtype)
     x = jnp.arange(shape[1] + 1, dtype=position.dtype) - 0.5 - position[0]
     y = jnp.arange(shape[0] + 1, dtype=position.dtype) - 0.5 - position[1]
-    areas = _corner_area(*jnp.meshgrid(x, y), radius)
+    areas = _corner_area(x, y[:, None], radius)
     return jnp.clip(jnp.diff(jnp.diff(areas, axis=0), axis=1), 0, 1)
 
 
 def _corner_area(x: Array, y: Array, radius: Array) -> Array:
     """Area of the circle between the axes and (x, y), negative in the second and fourth quadrant."""
-    sign = jnp.sign(x) * jnp.sign(y)
-    x, y = jnp.minimum(jnp.abs(x), radius), jnp.minimum(jnp.abs(y), radius)
+    right, up = jnp.where(x < 0, -1, 1), jnp.where(y < 0, -1, 1)  # never 0: nor is the derivative on an axis
+    x, y = jnp.minimum(right * x, radius), jnp.minimum(up * y, radius)
     inside = x**2 + y**2 <= radius**2
     chord_x, chord_y = _root(radius**2 - x**2), _root(radius**2 - y**2)
     angle = jnp.arctan2(x, chord_x) - jnp.arctan2(chord_y, y)
-    return sign * jnp.where(inside, x * y, 0.5 * (x * chord_x + y * chord_y + radius**2 * angle))
+    return right * up * jnp.where(inside, x * y, 0.5 * (x * chord_x + y * chord_y + radius**2 * angle))
 
 
 def _root(square: Array) -> Array:

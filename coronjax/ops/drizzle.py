@@ -141,7 +141,8 @@ def _add_drizzled(
         context = context.at[n // 32].set(context[n // 32] | jnp.where(reached, bit, 0))
         return (total + more, weighted + value, context, n + plane.valid.astype(n.dtype)), None
 
-    before = jnp.stack([sums.weight, sums.omega] + [total for total in sums.variances if total is not None])
+    omega = jnp.zeros_like(sums.weight) if sums.omega is None else sums.omega
+    before = jnp.stack([sums.weight, omega] + [total for total in sums.variances if total is not None])
     start = (before, jnp.zeros_like(cube.sci[0]), sums.context, sums.n_planes)
     (total, weighted, context, n), _ = jax.lax.scan(add, start, cube)
     variances = dict(zip(present, total[2:], strict=True))
