@@ -48,12 +48,7 @@ class OutputGrid:
     def pixel_to_sky(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Right ascension and declination, degrees, of 0-based pixel positions."""
         offsets = np.stack([np.asarray(x, float) - self.crpix[0], np.asarray(y, float) - self.crpix[1]])
-        xi, eta = np.deg2rad(np.tensordot(self.cdelt * self.pc, offsets, axes=1))
-        ra0, dec0 = np.deg2rad(self.crval)
-        depth = math.cos(dec0) - eta * math.sin(dec0)
-        ra = ra0 + np.arctan2(xi, depth)
-        dec = np.arctan2(math.sin(dec0) + eta * math.cos(dec0), np.hypot(xi, depth))
-        return np.rad2deg(ra) % 360.0, np.rad2deg(dec)
+        return degnomonic(*np.tensordot(self.cdelt * self.pc, offsets, axes=1), self.crval)
 
     def sky_to_pixel(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """0-based pixel positions of right ascension and declination, degrees; NaN more than 90 degrees away."""
@@ -106,3 +101,28 @@ def gnomonic(ra: np.ndarray, dec: np.ndarray, crval: tuple[float, float]) -> tup
     xi = np.cos(dec) * np.sin(turn) / depth
     eta = (math.cos(dec0) * np.sin(dec) - math.sin(dec0) * np.cos(dec) * np.cos(turn)) / depth
     return np.rad2deg(xi), np.rad2deg(eta)
+
+
+def degnomonic(xi: np.ndarray, eta: np.ndarray, crval: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """From the gnomonic projection back to the sky.
+
+    Args:
+        xi: towards east, degrees.
+        eta: towards north, degrees.
+        crval: right ascension and declination of the centre, degrees.
+
+    Returns:
+        Right ascension in [0, 360) and declination, degrees.
+
+    Example:
+        >>> [round(float(angle), 9) for angle in degnomonic(np.array(0.0), np.array(1e-3), (10.0, 20.0))]
+        [10.0, 20.001]
+
+    Source: Calabretta and Greisen 2002, A&A 395, 1077, section 5.1.3.
+    """
+    xi, eta = np.deg2rad(xi), np.deg2rad(eta)
+    ra0, dec0 = np.deg2rad(crval)
+    depth = math.cos(dec0) - eta * math.sin(dec0)
+    ra = ra0 + np.arctan2(xi, depth)
+    dec = np.arctan2(math.sin(dec0) + eta * math.cos(dec0), np.hypot(xi, depth))
+    return np.rad2deg(ra) % 360.0, np.rad2deg(dec)

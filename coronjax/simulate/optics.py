@@ -108,8 +108,18 @@ def _hilbert() -> Array:
     return np.log(np.abs((distance + 0.5) / (distance - 0.5))) / np.pi
 
 
-def _behind_mask(mode: Mode, filter: Filter, field: Any, wavelength: float) -> Any:
-    """The field in the plane of the Lyot stop."""
+def behind_mask(mode: Mode, filter: Filter, field: Any, wavelength: float) -> Any:
+    """The field in the plane of the Lyot stop, before the stop.
+
+    Args:
+        mode: whose mask.
+        filter: which decides the mask's size.
+        field: in the pupil, [y x] complex.
+        wavelength: metres.
+
+    Returns:
+        [y x] complex.
+    """
     xp = _namespace(field)
     if mode.mask == "quadrants":
         hilbert = _hilbert()
@@ -123,7 +133,7 @@ def _behind_mask(mode: Mode, filter: Filter, field: Any, wavelength: float) -> A
 
 def _stop(mode: Mode, filter: Filter, aperture: Array) -> Array:
     """A stop that opens where the residual light of a perfect star is faintest, a wide one rather at the edge."""
-    residual = np.abs(_behind_mask(mode, filter, aperture.astype(complex), filter.wavelength))
+    residual = np.abs(behind_mask(mode, filter, aperture.astype(complex), filter.wavelength))
     residual = np.where(aperture > 0.99, residual, np.inf)
     if filter.wide_stop:
         residual = residual / np.hypot(coordinates()[None, :], coordinates()[:, None]) ** 4
@@ -204,7 +214,7 @@ def psf(
     for wavelength, weight in zip(coronagraph.wavelengths.tolist(), coronagraph.weights.tolist(), strict=True):
         field = coronagraph.pupil.aperture * xp.exp(2j * np.pi / wavelength * path)
         if masked:
-            field = _behind_mask(mode, coronagraph.filter, field, wavelength)
+            field = behind_mask(mode, coronagraph.filter, field, wavelength)
         in_x = _to_detector(wavelength, mode.pixel_scale, centre[0], shape[1])
         in_y = _to_detector(wavelength, mode.pixel_scale, centre[1], shape[0])
         focal = in_y @ (coronagraph.stop * field) @ in_x.T

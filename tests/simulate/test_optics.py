@@ -88,7 +88,7 @@ def test_masks_transmit_what_they_should():
 
 def test_operators_agree_with_a_brute_force_coronagraph():
     """The Lyot plane of every mask against a large padded FFT with the same mask, where the stop is open."""
-    from coronjax.simulate.optics import _behind_mask
+    from coronjax.simulate.optics import behind_mask
 
     cells, padded = 192, 1024
     for name in ("nircam", "miri_4qpm", "miri_lyot"):
@@ -102,7 +102,7 @@ def test_operators_agree_with_a_brute_force_coronagraph():
         turn = ramp[:, None] * ramp[None, :]
         mask = mask_amplitude(mode, filter, angle[None, :], angle[:, None])
         expected = (np.fft.ifft2(np.fft.fft2(full * turn) * mask) / turn)[:cells, :cells]
-        found = _behind_mask(mode, filter, field, filter.wavelength)
+        found = behind_mask(mode, filter, field, filter.wavelength)
         error = np.median(np.abs(found - expected)[make_coronagraph(name).stop > 0])
         assert error < 0.02, name
 
