@@ -92,7 +92,7 @@ def companion_flux(
         jnp.sum(weight**2 * shared),
         jnp.sum(weight * deviation * correlate_speckles(weight * deviation, fwhm)),
     )
-    error = [_over(_root(part), norm, jnp.inf) for part in (sum(parts), *parts)]
+    error = [_over(_root(part), norm, jnp.inf) for part in (parts[0] + parts[1] + parts[2], *parts)]
     return Flux(_over(jnp.sum(weight * mean), norm), *error)
 
 

@@ -19,9 +19,11 @@ from .scan import visited_pixels
 from .shared_noise import SharedNoise
 from .shift import fourier_shift
 from .shift_frame import Shifted, shift_frame
+from .speckles import correlate_speckles, speckle_variance
 from .spread import spread
 from .stack import stack_references
 from .subspace import modes, residual_error
+from .subtraction_noise import fit_pixels, references_variance
 
 __all__ = [
     "APERTURE_RADII",
@@ -40,11 +42,13 @@ __all__ = [
     "aperture_mask",
     "at_apertures",
     "blur",
+    "correlate_speckles",
     "correlation_factors",
     "crop_border",
     "drizzle_add",
     "drizzle_finish",
     "drizzle_init",
+    "fit_pixels",
     "flag_outliers",
     "follow_lmdif",
     "fourier_shift",
@@ -60,12 +64,14 @@ __all__ = [
     "pad_and_taper",
     "pedestal",
     "predict_star",
+    "references_variance",
     "register",
     "register_all",
     "repair_bad_pixels",
     "resample",
     "residual_error",
     "shift_frame",
+    "speckle_variance",
     "spread",
     "stack_references",
     "subtract",

@@ -39,7 +39,7 @@ class _Disc(NamedTuple):
 class _Rings(NamedTuple):
     """Rings around the star."""
 
-    index: Array  # [y x] bin of distances that a pixel is in
+    bins: Array  # [y x] bin of distances that a pixel is in
     weight: Array  # [ring bin]
     place: Array  # [y x] distance as a fractional number of rings
 
@@ -187,8 +187,8 @@ def _rings(image: Array, star: Array, fwhm: Array | float) -> _Rings:
 
 def _total(image: Array, kept: Array, rings: _Rings) -> Array:
     """Sums over the pixels kept, around every ring's radius."""
-    bins = rings.weight.shape[1]
-    return rings.weight @ jax.ops.segment_sum(jnp.where(kept, image, 0).ravel(), rings.index.ravel(), bins)
+    count = rings.weight.shape[1]
+    return rings.weight @ jax.ops.segment_sum(jnp.where(kept, image, 0).ravel(), rings.bins.ravel(), count)
 
 
 def _spread(profile: Array, rings: _Rings) -> Array:
