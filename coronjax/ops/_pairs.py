@@ -1,8 +1,9 @@
 """Decide which of two integrations a sharp difference belongs to."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from ..options import OutlierDetection
 
@@ -12,8 +13,6 @@ _DOUBT = 3.0  # by so many times `mismatch` of what is sharp in the star a predi
 _PRIOR = 2.3  # log odds beforehand: ten positive hits to one negative
 _CERTAIN = 4.6  # log odds of a decision: 99 to 1
 _PASSES = 3  # a hit that reaches several pixels is taken off from the strongest outwards
-_BESIDE = ((0, 1), (1, 0), (1, 2), (2, 1))
-_DIAGONAL = ((0, 0), (0, 2), (2, 0), (2, 2))
 
 
 class Pairs(eqx.Module):
@@ -28,20 +27,48 @@ class _Pair(eqx.Module):
     """The two good integrations of every pixel."""
 
     found: Bool[Array, "y x"]  # there are just two
-    first: Int[Array, "y x"]
-    second: Int[Array, "y x"]
+    first: Bool[Array, "int y x"]
+    second: Bool[Array, "int y x"]
+
+    def __init__(self, good: Bool[Array, "int y x"]):
+        """Of more than two the first and the last, of none any."""
+        plane, n = jnp.arange(len(good))[:, None, None], len(good)
+        self.found = jnp.sum(good, axis=0) == 2
+        self.first = plane == (jnp.min(jnp.where(good, plane, n - 1), axis=0) if n > 2 else 0)
+        self.second = plane == (jnp.max(jnp.where(good, plane, 0), axis=0) if n > 2 else 1)
 
     def __call__(self, planes: Float[Array, "int y x"]) -> tuple[Float[Array, "y x"], Float[Array, "y x"]]:
         """The two values of every pixel."""
         if len(planes) == 2:
             return planes[0], planes[1]
-        take = jnp.take_along_axis
-        return take(planes, self.first[None], axis=0)[0], take(planes, self.second[None], axis=0)[0]
+        return jnp.sum(jnp.where(self.first, planes, 0), axis=0), jnp.sum(jnp.where(self.second, planes, 0), axis=0)
 
-    def mark(self, in_first: Bool[Array, "y x"], in_second: Bool[Array, "y x"], n: int) -> Bool[Array, "int y x"]:
+    def mark(self, in_first: Bool[Array, "y x"], in_second: Bool[Array, "y x"]) -> Bool[Array, "int y x"]:
         """Booleans of the two, put where they belong among all integrations."""
-        plane = jnp.arange(n)[:, None, None]
-        return self.found & ((in_first & (plane == self.first)) | (in_second & (plane == self.second)))
+        return self.found & ((in_first & self.first) | (in_second & self.second))
+
+
+class _Smooth(eqx.Module):
+    """What the neighbours predict for every pixel: of third degree, or a mean where some are missing."""
+
+    beside: Float[Array, "y x"]  # what each of the four nearest counts
+    diagonal: Float[Array, "y x"]
+    itself: Float[Array, "y x"]  # 1 where there are no neighbours
+    complete: Bool[Array, "y x"]  # all eight are there
+
+    def __init__(self, known: Bool[Array, "y x"], dtype: jnp.dtype):
+        """Pixels that are not known are to be 0 in the images."""
+        n_beside, n_diagonal = _sums(known.astype(dtype))
+        self.complete = (n_beside == 4) & (n_diagonal == 4)
+        self.beside = jnp.where(self.complete, 0.5, jnp.where(n_beside > 0, 1 / jnp.maximum(n_beside, 1), 0))
+        alone = jnp.where((n_beside == 0) & (n_diagonal > 0), 1 / jnp.maximum(n_diagonal, 1), 0)
+        self.diagonal = jnp.where(self.complete, -0.25, alone)
+        self.itself = jnp.where(n_beside + n_diagonal == 0, 1.0, 0.0).astype(dtype)
+
+    def __call__(self, image: Float[Array, "*planes y x"]) -> Float[Array, "*planes y x"]:
+        """The prediction for one image or several."""
+        beside, diagonal = _sums(image)
+        return self.beside * beside + self.diagonal * diagonal + self.itself * image
 
 
 def decide_pairs(
@@ -58,10 +85,10 @@ def decide_pairs(
     $$ |\Delta - \lambda L(\Delta)| > k \sqrt{\sigma_a^2 + \sigma_b^2 + f^2 \max (P - L(P))^2}, \qquad
        L(d) = 2 \bar d_+ - \bar d_\times $$
 
-    with $\Delta = a - b$; $L$ what the means of the four nearest and of the four diagonal neighbours predict for a pixel,
-    exact for cubic polynomials; the maximum over a pixel and its neighbours; and $\lambda$ going from 0 where no star
-    can change to 1 where its change outweighs the neighbours' noise. What neighbours fail to predict of the star's
-    light P they fail to predict of its changes: the sharper the star is sampled, the less is sure.
+    with $\Delta = a - b$; $L$ what the means of the four nearest and of the four diagonal neighbours predict for a
+    pixel, exact for cubic polynomials; the maximum over a pixel and its neighbours; and $\lambda$ going from 0 where no
+    star can change to 1 where its change outweighs the neighbours' noise. What neighbours fail to predict of the
+    star's light P they fail to predict of its changes: the sharper the star is sampled, the less is sure.
 
     Where the mean of the two lies against the prediction, once more beyond what the neighbours say, gives the odds of
     a positive hit in the brighter integration against a negative one in the fainter.
@@ -78,14 +105,13 @@ def decide_pairs(
     Returns:
         `Pairs`.
     """
-    pair = _Pair(jnp.sum(good, axis=0) == 2, jnp.argmax(good, axis=0), len(sci) - 1 - jnp.argmax(good[::-1], axis=0))
-    known = ~jnp.isnan(median)
+    pair, known = _Pair(good), ~jnp.isnan(median)
+    smooth = jax.lax.optimization_barrier(_Smooth(known, sci.dtype))
     level = jnp.where(known, median, 0)
-    expected = jnp.zeros_like(level) if prediction is None else jnp.nan_to_num(prediction)
-    star = level if prediction is None else jnp.where(jnp.isnan(prediction), level, prediction)
-    complete = sum(_around(known.astype(sci.dtype), _BESIDE + _DIAGONAL)) == 8
-    light = options.mismatch * _largest(star)
-    sharp = jnp.where(complete, options.mismatch * _largest(star - _neighbours(star, known)), light)
+    expected = jnp.zeros_like(level) if prediction is None else jnp.where(known, jnp.nan_to_num(prediction), 0)
+    star = level if prediction is None else jnp.where(jnp.isnan(prediction) | ~known, level, prediction)
+    light = options.mismatch * _largest(_above_sky(star, known))
+    sharp = jnp.where(smooth.complete, options.mismatch * _largest(star - smooth(star)), light)
     noise_a, noise_b = pair(jnp.where(good & jnp.isfinite(err), err, 0))
     variance = noise_a**2 + noise_b**2
     motion = (_MOTION * light) ** 2
@@ -93,51 +119,62 @@ def decide_pairs(
     threshold = options.snr * jnp.sqrt(jnp.where(pair.found, variance + sharp**2, 1))
     doubt = (1 + _LINEAR) * variance / 4 + (_DOUBT * sharp) ** 2
     planes = jnp.where(good & ~outlying, sci, level)
-    (a, b), off = pair(planes), _neighbours(expected, known) - expected
-    working = planes
-    for step in range(_PASSES):
-        smooth_a, smooth_b = pair(_neighbours(working, known))
+    (a, b), off = pair(planes), smooth(expected) - expected
+    # Each step is finished before the next: fused, one pixel's work would be done anew for each of its neighbours.
+    planes, a, b, off, trust, threshold, doubt = jax.lax.optimization_barrier(
+        (planes, a, b, off, trust, threshold, doubt)
+    )
+
+    def seek(working: Array, last: bool) -> tuple[Array, ...]:
+        smooth_a, smooth_b = pair(smooth(working))
         gap = trust * (smooth_a - smooth_b)
         excess = (a - b) - gap
         hit = pair.found & (jnp.abs(excess) > threshold)
-        if step < _PASSES - 1:  # strongest first: what stands beside a hit seems to deviate the other way
+        if not last:  # strongest first: what stands beside a hit seems to deviate the other way
             hit = hit & (jnp.abs(excess) >= _largest(excess))
         middle = (a + b) / 2 - (smooth_a + smooth_b) / 2 + off
         odds = _PRIOR + middle * jnp.abs(excess) / jnp.where(doubt > 0, doubt, 1)
         in_a = hit & ((odds > 0) == (excess > 0))
-        in_b = hit & ~in_a
         # The neighbours as they would be without the hits: those give way to the other integration.
-        working = jnp.where(pair.mark(in_a, in_b, len(sci)), jnp.where(in_a, b + gap, a - gap), planes)
+        mended = jnp.where(pair.mark(in_a, hit & ~in_a), jnp.where(in_a, b + gap, a - gap), planes)
+        return mended, hit, in_a, odds, excess
+
+    working = jax.lax.fori_loop(0, _PASSES - 1, lambda _, working: seek(working, False)[0], planes)
+    _, hit, in_a, odds, excess = seek(working, True)
     certain = jnp.abs(odds) > _CERTAIN
     both = hit & ~certain
-    flagged = pair.mark(in_a & certain, in_b & certain, len(sci))
-    return Pairs(flagged, pair.mark(both, both, len(sci)), jnp.where(both, excess, 0))
+    flagged = pair.mark(in_a & certain, hit & ~in_a & certain)
+    return jax.lax.optimization_barrier(Pairs(flagged, pair.mark(both, both), jnp.where(both, excess, 0)))
 
 
-def _around(image: Float[Array, "*planes y x"], places: tuple[tuple[int, int], ...]) -> list[Array]:
-    """Every pixel's neighbours at some places of a 3 x 3 box, as images; beyond the edge there is nothing."""
-    ny, nx = image.shape[-2:]
-    padded = jnp.pad(image, [(0, 0)] * (image.ndim - 2) + [(1, 1), (1, 1)])
-    return [padded[..., i : i + ny, j : j + nx] for i, j in places]
+def _beside(image: Float[Array, "*planes y x"], axis: int) -> tuple[Array, Array]:
+    """The two neighbours of every pixel along an axis; beyond the edge there is nothing."""
+    edge = jnp.zeros_like(jax.lax.slice_in_dim(image, 0, 1, axis=axis))
+    n = image.shape[axis]
+    return (
+        jnp.concatenate([edge, jax.lax.slice_in_dim(image, 0, n - 1, axis=axis)], axis),
+        jnp.concatenate([jax.lax.slice_in_dim(image, 1, n, axis=axis), edge], axis),
+    )
 
 
-def _neighbours(image: Float[Array, "*planes y x"], known: Bool[Array, "y x"]) -> Float[Array, "*planes y x"]:
-    """What the neighbours predict for every pixel: of third degree, or a mean where some kind is missing."""
-    counted = known.astype(image.dtype)
-
-    def mean(places: tuple[tuple[int, int], ...]) -> tuple[Array, Array]:
-        count = sum(_around(counted, places))
-        return sum(_around(image * counted, places)) / jnp.maximum(count, 1), count
-
-    (beside, n_beside), (diagonal, n_diagonal) = mean(_BESIDE), mean(_DIAGONAL)
-    both = jnp.where((n_beside == 4) & (n_diagonal == 4), 2 * beside - diagonal, beside)
-    return jnp.where(n_beside > 0, both, jnp.where(n_diagonal > 0, diagonal, image))
+def _sums(image: Float[Array, "*planes y x"]) -> tuple[Array, Array]:
+    """Of every pixel the sum of the four nearest and that of the four diagonal neighbours."""
+    image = jax.lax.optimization_barrier(image)
+    row = jax.lax.optimization_barrier(sum(_beside(image, -1)))
+    return row + sum(_beside(image, -2)), jnp.asarray(sum(_beside(row, -2)))
 
 
 def _largest(image: Float[Array, "y x"]) -> Float[Array, "y x"]:
     """The largest magnitude among a pixel and its neighbours."""
-    light = jnp.abs(image)
-    largest = light
-    for neighbour in _around(light, _BESIDE + _DIAGONAL):
-        largest = jnp.maximum(largest, neighbour)
-    return largest
+    for axis in (-1, -2):
+        image = jax.lax.optimization_barrier(jnp.abs(image))
+        image = jnp.maximum(image, jnp.maximum(*_beside(image, axis)))
+    return image
+
+
+def _above_sky(image: Float[Array, "y x"], known: Bool[Array, "y x"]) -> Float[Array, "y x"]:
+    """An image over the level of its faintest tenth, judged by a sample: what a pedestal is no star can move."""
+    sample, counted = image[::8, ::8].ravel(), known[::8, ::8].ravel()
+    rank = jnp.sum(counted) // 10
+    level = jnp.sort(jnp.where(counted, sample, jnp.inf))[rank]
+    return image - jax.lax.stop_gradient(jnp.where(jnp.isfinite(level), level, 0))

@@ -33,21 +33,22 @@ def flag_outliers(
     $$ |d_i - \operatorname{median}_j d_j| > s \, \sigma_i $$
 
     The median is over good pixels; the test is of every pixel. Where just two integrations are good their median is
-    their mean, both deviate alike, and the test cannot say which is wrong. By default such a pair is looked at by itself:
+    their mean, both deviate alike, and the test cannot say which is wrong. By default such a pair is looked at by
+    itself:
 
-    $$ |d_1 - d_2| > s \sqrt{\sigma_1^2 + \sigma_2^2 + (f P)^2} $$
+    $$ |\Delta - L(\Delta)| > s \sqrt{\sigma_1^2 + \sigma_2^2 + f^2 (P - L(P))^2}, \qquad \Delta = d_1 - d_2 $$
 
-    must hold, P the star's light, for the difference and for what is left of it when that of the eight neighbours is
-    taken off (a star that moves changes smoothly). Then the integration is flagged that the prediction of the star's
-    light speaks against; where it does not tell, both are marked and their variances grow by half of the squared
+    with P the star's light and L what the eight neighbours predict for a pixel: a star that moves changes smoothly, a
+    cosmic ray does not. Then the integration is flagged that the prediction of the star's light speaks against; where
+    it does not tell, both are marked and their variances grow by half of the squared
     difference, so that the error of their mean covers it. NaN and DO_NOT_USE are made to agree afterwards.
 
     Args:
         cube: the integrations of one exposure, MJy/sr.
         prediction: the star's light in them, from `predict_star`, MJy/sr; NaN where unknown. None: of a pair the
             neighbours alone decide.
-        options: `snr` is $s$, `mismatch` $f$, `good_bits` and `maskpt` say which pixels enter the median; `pairs="both"`
-            flags both integrations of a pair; `skip` flags nothing.
+        options: `snr` is $s$, `mismatch` $f$, `good_bits` and `maskpt` say which pixels enter the median;
+            `pairs="both"` flags both integrations of a pair; `skip` flags nothing.
 
     Returns:
         `Outliers`. With one integration nothing stands out and nothing is flagged.

@@ -83,7 +83,7 @@ def _fit(terms: Array, target: Array, error: Array, fitted: Array) -> Array:
     robust = prior
     for _ in range(_STEPS):
         expected = error**2 + (_MISMATCH * prediction) ** 2
-        weight = jax.lax.stop_gradient(prior * robust / jnp.where(expected > 0, expected, 1))
+        weight = prior * robust / jnp.where(expected > 0, expected, 1)
         weight = weight / jnp.maximum(jnp.max(weight), jnp.finfo(terms.dtype).tiny)
         normal = jnp.einsum("iyx,jyx,yx->ij", terms, terms, weight)
         scale = jnp.sqrt(jnp.where(jnp.diag(normal) > 0, jnp.diag(normal), 1))

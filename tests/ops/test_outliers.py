@@ -1,0 +1,206 @@
+"""A cosmic ray in one of two integrations flags that one: against the simulator's truth, and with known values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from coronjax.cube import DQ, Cube
+from coronjax.ops import flag_outliers, nanmedian, predict_star
+from coronjax.options import OutlierDetection
+from coronjax.simulate.modes import MODES, find_mode
+from coronjax.simulate.observation import mask_centre
+from coronjax.simulate.optics import make_coronagraph, psf
+from coronjax.simulate.scene import plan, rms, wavefronts
+
+READ_NOISE = 11.0  # e-
+
+
+def make_cube(sci, err):
+    sci = np.asarray(sci, np.float32)
+    err = np.broadcast_to(np.float32(err), sci.shape)
+    dq = np.where(np.isnan(sci), np.uint32(DQ.DO_NOT_USE), np.uint32(0))
+    third = err**2 / 3
+    return jax.tree.map(jnp.asarray, Cube(sci, err, dq, np.ones(len(sci), bool), third, third, third))
+
+
+def star_pairs(mode, filter=None, seed=1, size=72, n_references=4, jitter=0.002, drift=5e-9):
+    """Exposures of two integrations with noise, e-/s; the first is the target, the others dithered references.
+
+    The star moves by `jitter` arcsec (rms of each axis) and the wavefront by `drift` metres between the two.
+    """
+    of, band = find_mode(mode, filter)
+    coronagraph, shape, rng = make_coronagraph(mode, band.name), (size, size), np.random.default_rng([seed, size])
+    centre, count = mask_centre(shape), 1 + n_references
+    fronts, rates = wavefronts(of, coronagraph.pupil, seed, count), []
+    for pointing, front in zip(plan(of, seed, 1, n_references, 10.0), fronts, strict=True):
+        change = np.tensordot(rng.normal(size=len(coronagraph.pupil.basis)), coronagraph.pupil.basis, 1)
+        later = front + change * drift / rms(change, coronagraph.pupil)
+        source = np.array(pointing.source)
+        moved = source + rng.normal(0, jitter, 2)
+        images = [psf(coronagraph, w, s, centre, shape) for w, s in ((front, source), (later, moved))]
+        rates.append(np.array(images) * band.star * pointing.brightness + band.background)
+    rate, time = np.array(rates), of.integration
+    sci = (rng.poisson(rate * time) + rng.normal(0, READ_NOISE, rate.shape)) / time
+    err = np.sqrt(rate / time + (READ_NOISE / time) ** 2 + (0.002 * rate) ** 2)
+    y, x = np.mgrid[:size, :size]
+    return sci, err, np.hypot(x - centre[0], y - centre[1]) * of.pixel_scale, rng
+
+
+@jax.jit
+def detect(cube, planes, valid):
+    prediction = predict_star(planes, jnp.ones(planes.shape, bool), valid, cube)
+    return flag_outliers(cube, prediction=prediction)
+
+
+def detect_in(sci, err, references, own=None):
+    valid = np.arange(len(references)) != (-1 if own is None else own)
+    return detect(make_cube(sci, err), jnp.asarray(references, jnp.float32), valid)
+
+
+def scattered(rng, shape, step=5):
+    """Pixels that are not each other's neighbours, and the integration of each."""
+    where = np.zeros((2, *shape), bool)
+    y, x = np.mgrid[2 : shape[0] - 2 : step, 2 : shape[1] - 2 : step]
+    where[rng.integers(0, 2, y.shape), y, x] = True
+    return where
+
+
+def outcome(found, where):
+    """Shares of the hits of which the right, the wrong integration, or both are marked."""
+    flagged, undecided = np.asarray(found.flagged), np.asarray(found.undecided)
+    return [float(a[b].mean()) for a, b in ((flagged, where), (flagged, where[::-1]), (undecided, where))]
+
+
+def inject(mode, sigmas, seed=1, filter=None, exposures=1):
+    """Outcome of hits where ten errors exceed what the star's light may differ by."""
+    sci, err, _, rng = star_pairs(mode, filter, seed)
+    references = np.asarray(nanmedian_of(sci[1:]))
+    results = []
+    for k in range(exposures):
+        where = scattered(rng, sci.shape[-2:])
+        hit = sci[k] + np.where(where, sigmas * err[k], 0)
+        results.append(outcome(detect_in(hit, err[k], references, k - 1 if k else None), where))
+    return np.mean(results, axis=0)
+
+
+def nanmedian_of(pairs):
+    return np.array([nanmedian(jnp.asarray(p, jnp.float32), jnp.ones(p.shape, bool)) for p in pairs])
+
+
+@pytest.mark.parametrize("where", [0, 1])
+@pytest.mark.parametrize("amplitude", [30.0, -30.0])
+def test_the_prediction_tells_which_integration_is_wrong(where, amplitude):
+    sci = np.full((2, 9, 9), 100.0)
+    sci[where, 4, 4] += amplitude
+    found = flag_outliers(make_cube(sci, 1.0), prediction=jnp.full((9, 9), 100.0, jnp.float32))
+    assert np.argwhere(found.flagged).tolist() == [[where, 4, 4]]
+    assert int(found.cube.dq[where, 4, 4]) == DQ.DO_NOT_USE | DQ.OUTLIER
+    assert np.isnan(found.cube.sci[where, 4, 4])
+    assert found.cube.sci[1 - where, 4, 4] == 100.0
+
+
+def test_without_prediction_the_neighbours_tell():
+    sci = np.full((2, 9, 9), 100.0)
+    sci[0, 4, 4], sci[1, 2, 6] = 200.0, 20.0
+    found = flag_outliers(make_cube(sci, 1.0))
+    assert np.argwhere(found.flagged).tolist() == [[0, 4, 4], [1, 2, 6]]
+
+
+def test_official_pairs_lose_both():
+    sci = np.full((2, 9, 9), 100.0)
+    sci[0, 4, 4] = 200.0
+    found = flag_outliers(make_cube(sci, 1.0), options=OutlierDetection(pairs="both"))
+    assert np.argwhere(found.flagged).tolist() == [[0, 4, 4], [1, 4, 4]]
+
+
+def test_a_hit_on_two_pixels_is_taken_off_whole():
+    sci = np.full((2, 9, 9), 1.0)
+    sci[1, 4, 4], sci[1, 4, 5] = 300.0, 120.0
+    found = flag_outliers(make_cube(sci, 1.0), prediction=jnp.ones((9, 9), jnp.float32))
+    assert np.argwhere(found.flagged).tolist() == [[1, 4, 4], [1, 4, 5]]
+
+
+def test_error_of_an_undecided_pair_covers_the_difference():
+    """A telegraph pixel that is as far above the prediction as below it."""
+    sci = np.full((2, 9, 9), 100.0)
+    sci[0, 4, 4], sci[1, 4, 4] = 107.0, 86.0
+    found = flag_outliers(make_cube(sci, 1.0), prediction=jnp.full((9, 9), 100.0, jnp.float32))
+    sci[:, 4, 4] = 120.0, 80.0
+    undecided = flag_outliers(make_cube(sci, 2.0), prediction=jnp.full((9, 9), 100.4, jnp.float32))
+    assert not np.asarray(found.undecided).any()
+    assert np.asarray(found.flagged)[1, 4, 4]
+    cube = undecided.cube
+    assert np.argwhere(undecided.undecided).tolist() == [[0, 4, 4], [1, 4, 4]]
+    assert not np.asarray(undecided.flagged).any()
+    assert (np.asarray(cube.dq)[:, 4, 4] == DQ.OUTLIER).all()
+    of_mean = np.sqrt(np.sum(np.asarray(cube.err)[:, 4, 4] ** 2)) / 2
+    assert 20.0 < of_mean < 20.2  # half of the difference, and the noise
+    total = cube.var_poisson + cube.var_rnoise + cube.var_flat
+    np.testing.assert_allclose(total, cube.err**2, rtol=1e-5)
+
+
+def test_of_three_integrations_the_two_good_ones_make_a_pair():
+    sci = np.full((3, 9, 9), 100.0)
+    sci[1, 4, 4], sci[2, 4, 4] = np.nan, 150.0
+    sci[0, 6, 6] = 150.0  # three are good here: the median decides
+    found = flag_outliers(make_cube(sci, 1.0), prediction=jnp.full((9, 9), 100.0, jnp.float32))
+    assert np.argwhere(found.flagged).tolist() == [[0, 6, 6], [2, 4, 4]]
+
+
+def test_two_integrations_and_padding_are_a_pair():
+    sci = np.full((3, 9, 9), 100.0)
+    sci[1, 4, 4], sci[2] = 150.0, np.nan
+    cube = make_cube(sci, 1.0)
+    cube = Cube(**{**vars(cube), "valid": jnp.array([True, True, False])})
+    found = flag_outliers(cube, prediction=jnp.full((9, 9), 100.0, jnp.float32))
+    assert np.argwhere(found.flagged).tolist() == [[1, 4, 4]]
+
+
+def test_one_good_integration_is_left_alone():
+    sci = np.full((2, 9, 9), 100.0)
+    sci[0, 4, 4], sci[1, 4, 4] = 150.0, np.nan
+    assert not np.asarray(flag_outliers(make_cube(sci, 1.0)).flagged).any()
+
+
+def test_prediction_scales_and_moves_the_star():
+    """A dither of a fifth of a pixel and another brightness: 2 % of the peak are left, a cosmic ray notwithstanding."""
+    y, x = np.mgrid[:40, :40] - 19.5
+    star = [np.exp(-((x - dx) ** 2 + y**2) / 18) for dx in (0.0, 0.2)]
+    sci = np.repeat((300 * star[1] + 7)[None], 2, 0)
+    sci[0, 5, 5] += 1e4
+    cube, planes = make_cube(sci, 1.0), jnp.asarray(star[0], jnp.float32)[None]
+    found = predict_star(planes, jnp.ones(planes.shape, bool), jnp.ones(1, bool), cube)
+    assert np.abs(found - sci[1]).max() < 6.0
+    none = predict_star(planes, jnp.ones(planes.shape, bool), jnp.zeros(1, bool), cube)
+    assert np.isnan(none).all()
+
+
+def test_a_star_that_moves_is_no_cosmic_ray():
+    sci, err, radius, _ = star_pairs("nircam", size=64, n_references=2)
+    found = detect_in(sci[0], err[0], nanmedian_of(sci[1:]))
+    assert (np.abs(sci[0, 0] - sci[0, 1]) > 5 * np.hypot(*err[0]))[radius < 1].mean() > 0.03  # it does move
+    assert (np.asarray(found.flagged).any(0) | np.asarray(found.undecided).any(0))[radius < 1].mean() < 0.001
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [*MODES])
+def test_false_flags_near_the_star(mode):
+    marked = total = 0
+    for seed in (1, 2, 3):
+        sci, err, radius, _ = star_pairs(mode, seed=seed)
+        references = nanmedian_of(sci[1:])
+        for k in range(len(sci)):
+            found = detect_in(sci[k], err[k], references, k - 1 if k else None)
+            flagged = np.asarray(found.flagged).any(0) | np.asarray(found.undecided).any(0)
+            marked, total = marked + flagged[radius < 1].sum(), total + (radius < 1).sum()
+    assert marked / total < 0.001
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [*MODES])
+def test_hits_are_found_where_they_are(mode):
+    for sigmas in (30.0, -30.0):
+        right, wrong, _ = np.mean([inject(mode, sigmas, seed, exposures=4) for seed in (1, 2)], axis=0)
+        print(mode, sigmas, right, wrong)
+        assert wrong < 0.01
