@@ -43,8 +43,8 @@ def aperture_error(
 
     $$ \sigma^2 = c^2 \sum_o m_o V_o + \sum_{oo'} m_o m_{o'} \sqrt{S_o S_{o'}} \; 2^{-4 d_{oo'}^2 / f^2} $$
 
-    Detector noise and that of the references are correlated by drizzle, hence the factor $c$. That of speckles falls with
-    their distance $d$ like a Gaussian: roots add up within a resolution element, squares beyond it.
+    Detector noise and that of the references are correlated by drizzle, hence the factor $c$. That of speckles falls
+    with their distance $d$ like a Gaussian: roots add up within a resolution element, squares beyond it.
 
     Args:
         variance: of independent noise, (image units)^2: ERR squared less VAR_SPECKLES. NaN is missing.
