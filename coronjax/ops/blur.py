@@ -27,7 +27,7 @@ def blur(image: Float[Array, "y x"], sigma: float | Float[Array, ""], *, padding
     Example:
         >>> point = jnp.zeros((9, 9)).at[4, 4].set(1.0)
         >>> round(float(blur(point, 1.0)[4, 4]), 3)
-        0.159
+        0.158
     """
     image = jnp.asarray(image, jnp.result_type(image, jnp.float32))
     sigma = jnp.asarray(sigma, image.dtype)

@@ -61,7 +61,7 @@ def pedestal(image: Float[Array, "y x"], good: Bool[Array, "y x"]) -> Pedestal:
         return good & (jnp.abs(fixed - level) <= WINDOW * sigma), sigma
 
     def step(_: int, level: Array) -> Array:
-        chosen, _ = window(level)
+        chosen = window(level)[0]
         return jnp.where(jnp.any(chosen), jnp.sum(jnp.where(chosen, fixed, 0)) / jnp.maximum(jnp.sum(chosen), 1), level)
 
     centre = jax.lax.fori_loop(0, ITERATIONS, step, _middle(ordered, n_good))
