@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from coronjax import Options, Star
+from coronjax import AlignRefs, Klip, Options, Resample, Star
 from coronjax.inspection import inspect
 from coronjax.options import Background
 
@@ -64,3 +64,12 @@ def test_one_roll(asn: Path) -> None:
     path.write_text(json.dumps(content))
     assert any(text.startswith("one science exposure: no second roll") for text in inspect(path).warnings)
     assert not any("second roll" in text for text in inspect(asn).warnings)
+
+
+def test_what_follows_from_options(asn: Path) -> None:
+    left_out = Options(klip=Klip(truncate=9), align_refs=AlignRefs(skip=True), resample=Resample(skip=True))
+    warnings = inspect(asn, options=left_out).warnings
+    assert "align_refs.skip: reference images are subtracted where they lie" in warnings
+    assert any(text.startswith("resample.skip: every integration is written") for text in warnings)
+    assert "klip.truncate=9 is more than the 2 reference integrations: all modes are kept" in warnings
+    assert not any("skip" in text for text in inspect(asn, options=Options(klip=Klip(truncate=2))).warnings)
