@@ -28,12 +28,11 @@ FLAT = 1e-6  # of the star's mean contrast: where it has none, the variance depe
 
 
 class _Disc(NamedTuple):
-    """Kernels around the origin of a padded frame."""
+    """Kernels around the origin of a padded frame, `[kernel y x]`."""
 
-    core: Array  # a Gaussian within the disc
-    disc: Array  # one within the disc
-    filter: Array  # the Gaussian less the mean of the disc
-    gain: Array  # how much of its variance a speckle keeps, by offset
+    pair: Array  # a Gaussian core within the disc; the disc, which is one
+    noise: Array  # products of the two: core core, core disc, disc disc
+    gain: Array  # [1 y x] how much of its variance a speckle keeps, by offset
 
 
 class _Rings(NamedTuple):
@@ -61,7 +60,7 @@ def correlate_speckles(amplitude: Float[Array, "y x"], fwhm: float | Float[Array
         >>> correlate_speckles(point, 2.0)[2].round(4).tolist()
         [0.0625, 0.5, 1.0, 0.5, 0.0625]
     """
-    return _convolve(amplitude, _gaussian(_distance(amplitude), fwhm))
+    return _convolve(amplitude, _gaussian(_distance(amplitude), fwhm)[None])[0]
 
 
 def speckle_variance(
@@ -109,18 +108,15 @@ def speckle_variance(
     kernels = _disc(values, jnp.asarray(fwhm, values.dtype))
     rings = _rings(values, star, fwhm)
     filtered, share, covered = _filtered(values, good, kernels)
-    known = (
-        _convolve(noise, kernels.core**2)
-        - 2 * share * _convolve(noise, kernels.core * kernels.disc)
-        + share**2 * _convolve(noise, kernels.disc**2)
-    )
+    square, cross, level = _convolve(noise, kernels.noise)
+    known = square - 2 * share * cross + share**2 * level
     contrast = jnp.ones_like(values) if model is None else _contrast(model, good, kernels)
     power, excess = filtered**2, filtered**2 - known
     kept = jax.lax.stop_gradient(_without_sources(power, known, contrast, covered, rings))
     found = _ratio(_total(excess, kept, rings), _total(contrast, kept, rings))
     profile = found / jnp.sum(kernels.gain)
     for _ in range(SHARPENINGS):
-        expected = _convolve(_spread(profile, rings) * contrast, kernels.gain)
+        expected = _convolve(_spread(profile, rings) * contrast, kernels.gain)[0]
         change = _ratio(_total(excess, kept, rings), _total(expected, kept, rings))
         profile = profile * jnp.clip(change, 0.25, 4)
     return _spread(profile, rings) * contrast
@@ -143,17 +139,17 @@ def _without_sources(power: Array, known: Array, contrast: Array, covered: Array
 def _filtered(image: Array, good: Array, kernels: _Disc) -> tuple[Array, Array, Array]:
     """The core's sum less its share of the disc's; that share; where enough of the core is good."""
     ones, values = good.astype(image.dtype), jnp.where(good, image, 0)
-    core, disc = _convolve(ones, kernels.core), _convolve(ones, kernels.disc)
-    covered = good & (core > COVERED * jnp.sum(kernels.core))
+    core, disc = _convolve(ones, kernels.pair)
+    covered = good & (core > COVERED * jnp.sum(kernels.pair[0]))
     share = jnp.where(covered, core / jnp.where(covered, disc, 1), 0)
-    filtered = _convolve(values, kernels.core) - share * _convolve(values, kernels.disc)
-    return jnp.where(covered, filtered, 0), share, covered
+    sums = _convolve(values, kernels.pair)
+    return jnp.where(covered, sums[0] - share * sums[1], 0), share, covered
 
 
 def _contrast(model: Array, good: Array, kernels: _Disc) -> Array:
     """Root mean square of the star's filtered image, around every pixel, over its mean."""
     filtered = _filtered(model, good, kernels)[0]
-    square = jnp.maximum(_convolve(filtered**2, kernels.core), 0)
+    square = jnp.maximum(_convolve(filtered**2, kernels.pair[:1])[0], 0)
     positive = square > 0
     contrast = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
     mean = jnp.mean(contrast)
@@ -167,7 +163,7 @@ def _disc(image: Array, fwhm: Array) -> _Disc:
     core = shape * disc
     both = core - disc * (jnp.sum(core) / jnp.sum(disc))
     correlated = jnp.fft.irfft2(jnp.fft.rfft2(shape) * jnp.fft.rfft2(both), both.shape)
-    return _Disc(core, disc, both, both * correlated)
+    return _Disc(jnp.stack([core, disc]), jnp.stack([core * core, core * disc, disc * disc]), (both * correlated)[None])
 
 
 def _rings(image: Array, star: Array, fwhm: Array | float) -> _Rings:
@@ -193,7 +189,9 @@ def _total(image: Array, kept: Array, rings: _Rings) -> Array:
 
 def _spread(profile: Array, rings: _Rings) -> Array:
     """A profile as an image, linear between rings."""
-    return jnp.interp(rings.place, jnp.arange(RINGS, dtype=profile.dtype), profile)
+    inner = jnp.minimum(rings.place.astype(int), RINGS - 2)
+    share = rings.place - inner
+    return (1 - share) * profile[inner] + share * profile[inner + 1]
 
 
 def _ratio(above: Array, below: Array) -> Array:
@@ -213,8 +211,8 @@ def _distance(image: Array) -> Array:
     return jnp.hypot(y[:, None], x[None, :]).astype(image.dtype)
 
 
-def _convolve(image: Array, kernel: Array) -> Array:
-    """Convolve with a kernel drawn around the first pixel of the padded frame; beyond the edge there is nothing."""
+def _convolve(image: Array, kernels: Array) -> Array:
+    """Convolve with kernels drawn around the first pixel of the padded frame; beyond the edge there is nothing."""
     padded = jnp.pad(image, ((0, BORDER), (0, BORDER)))
-    both = jnp.fft.rfft2(padded) * jnp.fft.rfft2(kernel)
-    return jnp.fft.irfft2(both, kernel.shape)[: image.shape[0], : image.shape[1]]
+    both = jnp.fft.rfft2(padded) * jnp.fft.rfft2(kernels)
+    return jnp.fft.irfft2(both, padded.shape)[:, : image.shape[0], : image.shape[1]]
