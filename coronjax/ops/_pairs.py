@@ -106,45 +106,48 @@ def decide_pairs(
         `Pairs`.
     """
     pair, known = _Pair(good), ~jnp.isnan(median)
-    smooth = jax.lax.optimization_barrier(_Smooth(known, sci.dtype))
+    snr, mismatch = (jnp.asarray(number, sci.dtype) for number in (options.snr, options.mismatch))
+    prediction = None if prediction is None else prediction.astype(sci.dtype)
+    smooth = _Smooth(known, sci.dtype)
     level = jnp.where(known, median, 0)
     expected = jnp.zeros_like(level) if prediction is None else jnp.where(known, jnp.nan_to_num(prediction), 0)
     star = level if prediction is None else jnp.where(jnp.isnan(prediction) | ~known, level, prediction)
-    light = options.mismatch * _largest(_above_sky(star, known))
-    sharp = jnp.where(smooth.complete, options.mismatch * _largest(star - smooth(star)), light)
+    light = mismatch * _largest(_above_sky(star, known))
+    sharp = jnp.where(smooth.complete, mismatch * _largest(star - smooth(star)), light)
     noise_a, noise_b = pair(jnp.where(good & jnp.isfinite(err), err, 0))
     variance = noise_a**2 + noise_b**2
     motion = (_MOTION * light) ** 2
     trust = motion / jnp.where(motion > 0, motion + _LINEAR * variance, 1)
-    threshold = options.snr * jnp.sqrt(jnp.where(pair.found, variance + sharp**2, 1))
+    threshold = snr * jnp.sqrt(jnp.where(pair.found, variance + sharp**2, 1))
     doubt = (1 + _LINEAR) * variance / 4 + (_DOUBT * sharp) ** 2
     planes = jnp.where(good & ~outlying, sci, level)
     (a, b), off = pair(planes), smooth(expected) - expected
-    # Each step is finished before the next: fused, one pixel's work would be done anew for each of its neighbours.
-    planes, a, b, off, trust, threshold, doubt = jax.lax.optimization_barrier(
-        (planes, a, b, off, trust, threshold, doubt)
-    )
 
-    def seek(working: Array, last: bool) -> tuple[Array, ...]:
-        smooth_a, smooth_b = pair(smooth(working))
+    def step(turn: int, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        smooth_a, smooth_b = pair(smooth(state[0]))
         gap = trust * (smooth_a - smooth_b)
         excess = (a - b) - gap
-        hit = pair.found & (jnp.abs(excess) > threshold)
-        if not last:  # strongest first: what stands beside a hit seems to deviate the other way
-            hit = hit & (jnp.abs(excess) >= _largest(excess))
         middle = (a + b) / 2 - (smooth_a + smooth_b) / 2 + off
         odds = _PRIOR + middle * jnp.abs(excess) / jnp.where(doubt > 0, doubt, 1)
-        in_a = hit & ((odds > 0) == (excess > 0))
+        # What stands beside a hit seems to deviate the other way, yet the two integrations do not differ there.
+        hit = pair.found & (jnp.minimum(jnp.abs(excess), 2 * jnp.sign(excess) * (a - b)) > threshold)
+        in_a = (odds > 0) == (excess > 0)
         # The neighbours as they would be without the hits: those give way to the other integration.
-        mended = jnp.where(pair.mark(in_a, hit & ~in_a), jnp.where(in_a, b + gap, a - gap), planes)
-        return mended, hit, in_a, odds, excess
+        mended = jnp.where(pair.mark(hit & in_a, hit & ~in_a), jnp.where(in_a, b + gap, a - gap), planes)
+        return mended, excess, odds
 
-    working = jax.lax.fori_loop(0, _PASSES - 1, lambda _, working: seek(working, False)[0], planes)
-    _, hit, in_a, odds, excess = seek(working, True)
-    certain = jnp.abs(odds) > _CERTAIN
+    _, excess, odds = jax.lax.fori_loop(0, _PASSES, step, (planes, jnp.zeros_like(a), jnp.zeros_like(a)))
+    hit, certain, in_a = (
+        pair.found & (jnp.abs(excess) > threshold),
+        jnp.abs(odds) > _CERTAIN,
+        (odds > 0) == (excess > 0),
+    )
     both = hit & ~certain
-    flagged = pair.mark(in_a & certain, hit & ~in_a & certain)
-    return jax.lax.optimization_barrier(Pairs(flagged, pair.mark(both, both), jnp.where(both, excess, 0)))
+    return Pairs(
+        flagged=pair.mark(hit & certain & in_a, hit & certain & ~in_a),
+        undecided=pair.mark(both, both),
+        excess=jnp.where(both, excess, 0),
+    )
 
 
 def _beside(image: Float[Array, "*planes y x"], axis: int) -> tuple[Array, Array]:
@@ -159,15 +162,14 @@ def _beside(image: Float[Array, "*planes y x"], axis: int) -> tuple[Array, Array
 
 def _sums(image: Float[Array, "*planes y x"]) -> tuple[Array, Array]:
     """Of every pixel the sum of the four nearest and that of the four diagonal neighbours."""
-    image = jax.lax.optimization_barrier(image)
-    row = jax.lax.optimization_barrier(sum(_beside(image, -1)))
-    return row + sum(_beside(image, -2)), jnp.asarray(sum(_beside(row, -2)))
+    row = jnp.add(*_beside(image, -1))
+    return row + jnp.add(*_beside(image, -2)), jnp.add(*_beside(row, -2))
 
 
 def _largest(image: Float[Array, "y x"]) -> Float[Array, "y x"]:
     """The largest magnitude among a pixel and its neighbours."""
+    image = jnp.abs(image)
     for axis in (-1, -2):
-        image = jax.lax.optimization_barrier(jnp.abs(image))
         image = jnp.maximum(image, jnp.maximum(*_beside(image, axis)))
     return image
 

@@ -88,7 +88,10 @@ def _fit(terms: Array, target: Array, error: Array, fitted: Array) -> Array:
         normal = jnp.einsum("iyx,jyx,yx->ij", terms, terms, weight)
         scale = jnp.sqrt(jnp.where(jnp.diag(normal) > 0, jnp.diag(normal), 1))
         right = jnp.einsum("iyx,yx,yx->i", terms, target, weight) / scale
-        numbers = jnp.linalg.solve(normal / jnp.outer(scale, scale) + ridge * jnp.eye(len(terms)), right) / scale
+        numbers = (
+            jnp.linalg.solve(normal / jnp.outer(scale, scale) + ridge * jnp.eye(len(terms), dtype=terms.dtype), right)
+            / scale
+        )
         prediction = jnp.einsum("i,iyx->yx", numbers, terms)
         expected = error**2 + (_MISMATCH * prediction) ** 2
         robust = 1 / (1 + (target - prediction) ** 2 / jnp.where(expected > 0, _TOLERANCE * expected, 1))

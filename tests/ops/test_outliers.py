@@ -1,9 +1,14 @@
 """A cosmic ray in one of two integrations flags that one: against the simulator's truth, and with known values."""
 
+import json
+import warnings
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from coronjax.cube import DQ, Cube
 from coronjax.ops import flag_outliers, nanmedian, predict_star
@@ -171,6 +176,7 @@ def test_prediction_scales_and_moves_the_star():
     sci[0, 5, 5] += 1e4
     cube, planes = make_cube(sci, 1.0), jnp.asarray(star[0], jnp.float32)[None]
     found = predict_star(planes, jnp.ones(planes.shape, bool), jnp.ones(1, bool), cube)
+    assert found.dtype == jnp.float32
     assert np.abs(found - sci[1]).max() < 6.0
     none = predict_star(planes, jnp.ones(planes.shape, bool), jnp.zeros(1, bool), cube)
     assert np.isnan(none).all()
@@ -199,8 +205,50 @@ def test_false_flags_near_the_star(mode):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", [*MODES])
-def test_hits_are_found_where_they_are(mode):
-    for sigmas in (30.0, -30.0):
-        right, wrong, _ = np.mean([inject(mode, sigmas, seed, exposures=4) for seed in (1, 2)], axis=0)
-        print(mode, sigmas, right, wrong)
-        assert wrong < 0.01
+@pytest.mark.parametrize("sigmas", [30.0, -30.0])
+def test_hits_are_found_where_they_are(mode, sigmas):
+    """Negative ones (telegraph noise has both) are left undecided more often."""
+    right, wrong, undecided = np.mean([inject(mode, sigmas, seed, exposures=4) for seed in (1, 2)], axis=0)
+    assert right + undecided > 0.95
+    assert right > (0.95 if sigmas > 0 else 0.9)
+    assert wrong < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [*MODES])
+def test_hits_of_ten_sigma(mode):
+    """Where the star is faint they are found; where its changes outweigh them, they are not laid to the wrong plane."""
+    right, wrong, _ = np.mean([inject(mode, 10.0, seed, exposures=4) for seed in (1, 2)], axis=0)
+    assert wrong < 0.01
+    if mode == "miri_lyot":
+        assert right > 0.95
+
+
+DATA = Path(__file__).parents[3] / "shared/data/official/nircam_bar/input"
+
+
+@pytest.mark.skipif(not DATA.exists(), reason=f"needs {DATA}")
+def test_cosmic_rays_of_another_simulator():
+    """The first two integrations of each exposure, the truth beside them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # headers of the files
+        exposures = {e["file"]: e for e in json.loads((DATA / "truth.json").read_text())["exposures"]}
+        cubes = {}
+        for name in exposures:
+            with fits.open(DATA / name) as file:
+                sci, err, dq = (np.asarray(file[part].data[:2]) for part in ("SCI", "ERR", "DQ"))
+            cubes[name] = Cube(*(jnp.asarray(a.astype(a.dtype.newbyteorder("="))) for a in (sci, err, dq)),
+                               valid=jnp.ones(len(sci), bool))  # fmt: skip
+    references = [name for name in exposures if exposures[name]["kind"] == "psf"]
+    planes = jnp.stack([nanmedian(cubes[n].sci, jnp.isfinite(cubes[n].sci)) for n in references])
+    right = wrong = total = 0
+    for name, cube in cubes.items():
+        found = detect(cube, planes, np.array([n != name for n in references]))
+        flagged, usable = np.asarray(found.flagged), np.isfinite(cube.sci).all(0)
+        for ray in exposures[name]["cosmic_rays"]:
+            k, y, x = ray["int"], ray["y"], ray["x"]
+            if k < 2 and usable[y, x]:
+                right, wrong, total = right + flagged[k, y, x], wrong + flagged[1 - k, y, x], total + 1
+    assert total > 80
+    assert right / total > 0.85
+    assert wrong / total < 0.01
