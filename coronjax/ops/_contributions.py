@@ -46,9 +46,12 @@ def is_reached(weight: Float[Array, "*n"]) -> Bool[Array, "*n"]:
 
 
 def weighted_noise(cube: Cube, time: Float[Array, ""], by_noise: bool) -> list[Float[Array, "y x"]]:
-    """Each variance of an exposure's weighted sum over its integrations, pixel by pixel on the detector."""
+    """Each variance of an exposure's weighted sum over its integrations, pixel by pixel on the detector.
+
+    The square of ERR stands for the variances where there are none.
+    """
     usable, weight = usable_weights(cube, time, by_noise)
-    return [jnp.sum(weight**2 * sound(v, usable), 0) for v in variances_of(cube)]
+    return [jnp.sum(weight**2 * sound(v, usable), 0) for v in variances_of(cube) or [cube.err**2]]
 
 
 def drizzled_plane(

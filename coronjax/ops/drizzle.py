@@ -23,7 +23,8 @@ class DrizzleSums(eqx.Module):
     data: Float[Array, "y x"]  # sum of share * weight * value
     weight: Float[Array, "y x"]  # sum of share * weight
     context: Int[Array, "word y x"]
-    variances: tuple[Float[Array, "y x"] | None, ...]  # sums of v * (share * weight)^2, or of v * omega^2 (drizzled)
+    variances: tuple[Float[Array, "y x"] | None, ...]  # Poisson, read noise, flat, or of ERR where there are none of
+    # these: sums of v * (share * weight)^2, or of v * omega^2 (drizzled)
     omega: Float[Array, "y x"] | None  # sum of omega, the weight of a plane in drizzled variances; None: propagated
     shared: SharedNoise  # sums of v * (share * weight of the whole exposure)^2
     flags: Float[Array, "bit y x"] | None  # weight behind every flag, then the whole weight; None: no flags
@@ -58,11 +59,13 @@ def drizzle_init(
     """
     zero = jnp.zeros(output_shape, like.sci.dtype)
     shared = SharedNoise() if shared is None else shared
+    sums = [None if v is None else zero for v in (like.var_poisson, like.var_rnoise, like.var_flat)]
+    only_err = variances == "propagated" and all(total is None for total in sums)
     return DrizzleSums(
         data=zero,
         weight=zero,
         context=jnp.zeros((-(-n_planes // 32), *output_shape), jnp.int32),
-        variances=tuple(None if v is None else zero for v in (like.var_poisson, like.var_rnoise, like.var_flat)),
+        variances=(*sums, zero if only_err else None),
         omega=zero if variances == "drizzled" else None,
         shared=jax.tree.map(lambda _: zero, shared),
         flags=init_flags(output_shape) if flags else None,
@@ -120,7 +123,7 @@ def _add_propagated(
     values = weight * (jnp.where(usable, cube.sci, 0) - level)
     plain = spread(table, jnp.stack([values.sum(0), weight.sum(0)]))
     noise = weighted_noise(cube, time, by_noise)
-    more = iter(spread(squared(table), jnp.stack(noise)) if noise else ())
+    more = iter(spread(squared(table), jnp.stack(noise)))
     variances = tuple(None if total is None else total + next(more) for total in sums.variances)
     context = sums.context | spread_context(table, usable, cube.valid, sums.n_planes, len(sums.context))
     n_planes = sums.n_planes + cube.valid.sum(dtype=sums.n_planes.dtype)
@@ -148,7 +151,7 @@ def _add_drizzled(
     variances = dict(zip(present, total[2:], strict=True))
     # The planes share one geometry, so their weighted values are added before they are spread.
     data = sums.data + spread(table, weighted)
-    return data, total[0], context, tuple(variances.get(i) for i in range(3)), total[1], n
+    return data, total[0], context, tuple(variances.get(i) for i in range(4)), total[1], n
 
 
 def _add_shared(

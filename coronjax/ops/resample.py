@@ -61,7 +61,8 @@ def resample(
     (`ivm`; 1 where the files have none) or the exposure time, and 0 for pixels flagged DO_NOT_USE or NON_SCIENCE, with
     a NaN in any array, or in invalid planes. Integrations of an exposure are independent in their own variances
     $V$, the same in the noise $R$ of the references (each pixel by itself) and in speckles $S$ (alike within a
-    resolution element, hence the sum of roots); exposures are independent. ERR is the root of the sum of all.
+    resolution element, hence the sum of roots); exposures are independent. ERR is the root of the sum of all. Where the
+    cubes have no variances, the square of their `err` stands for them.
 
     With `options.variances="drizzled"` the roots of $V$ are drizzled as the data are, for each integration, and combine
     with the squared weights $\omega$, the inverse of the drizzled read-noise variance, or the exposure time, or 1; the
@@ -137,7 +138,7 @@ def resample(
         if options.variances == "drizzled":
             return sums, (table.n_lost, None, None)
         noise = weighted_noise(cube, time.astype(cube.sci.dtype), by_noise)
-        return sums, (table.n_lost, at_apertures(table), sum(noise) if noise else None)
+        return sums, (table.n_lost, at_apertures(table), sum(noise))
 
     sums, (n_lost, tables, noise) = jax.lax.scan(
         add, sums, (cubes, pixel_maps, exposure_times, background, visited, shared)
