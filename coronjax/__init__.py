@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import analysis, ops, simulate
+    from .chain import reduce
     from .cube import DQ, Cube
     from .errors import AssociationError, CoronjaxError, ExposureError, OptionsError, OutputError, PrecisionError
+    from .inputs import Inputs, load
     from .options import AlignRefs, Background, Klip, Options, OutlierDetection, Resample, Star
-    from .pipeline import Inputs, Step, load, run
-    from .chain import reduce
+    from .pipeline import Step, run
     from .reduction import Reduction
     from .result import Result
 
@@ -35,9 +36,9 @@ _HOME = {
     "OutlierDetection": "options",
     "Resample": "options",
     "Star": "options",
-    "Inputs": "pipeline",
+    "Inputs": "inputs",
     "Step": "pipeline",
-    "load": "pipeline",
+    "load": "inputs",
     "run": "pipeline",
     "Reduction": "reduction",
     "reduce": "chain",

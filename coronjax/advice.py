@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .options import Options
+from .options import Klip, Options
 
 _SKIPPED = {
     "outlier_detection": "cosmic rays stay in the data, and there are no crfints products",
@@ -28,7 +28,9 @@ def option_notes(options: Options, n_references: int) -> tuple[str, ...]:
         ('klip.truncate=9 is more than the 4 reference integrations: all modes are kept',)
     """
     notes = [f"{name}.skip: {text}" for name, text in _SKIPPED.items() if getattr(options, name).skip]
-    if 0 < n_references < options.klip.truncate and not options.klip.skip:
+    # The default asks for as many as there may be: nobody needs to be told that there are fewer.
+    asked = options.klip.truncate not in (0, Klip().truncate)
+    if asked and n_references < options.klip.truncate and not options.klip.skip:
         wanted = f"klip.truncate={options.klip.truncate}"
         notes.append(f"{wanted} is more than the {n_references} reference integrations: all modes are kept")
     return tuple(notes)

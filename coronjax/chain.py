@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import equinox as eqx
@@ -10,22 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .alignment import Circumstances
 from .cube import Cube
 from .errors import PrecisionError
-from .ops import (
-    Registration,
-    flag_outliers,
-    follow_lmdif,
-    fourier_shift,
-    klip,
-    overlap_window,
-    register_all,
-    repair_bad_pixels,
-    resample,
-    stack_references,
-)
+from .frames import flag_all, prepare
+from .ops import SharedNoise, overlap_window, resample, stack_references
 from .options import Options
-from .reduction import Aligned, Reduction, Subtraction
+from .reduction import Reduction
+from .star_removal import Removed, remove_star
+
+
+class _Observation(eqx.Module):
+    """What is known of an observation besides its cubes."""
+
+    known: Circumstances  # of each science exposure, where they differ: [exp ...]
+    pixel_maps: Float[Array, "exp y x 2"]
+    exposure_times: Float[Array, " exp"]
+    background: Float[Array, " exp"]
+    pixel_scale_ratio: Float[Array, ""]
+    zero_non_science: Bool[Array, ""]
+    visited: Bool[Array, "exp y x"] | None
 
 
 def reduce(
@@ -41,12 +46,19 @@ def reduce(
     zero_non_science: bool | Bool[Array, ""] = False,
     visited: Bool[Array, "exp y x"] | None = None,
     window: int | None = None,
+    background_variance: Float[Array, "exp y x"] | None = None,
+    same_background: bool | Bool[Array, ""] = False,
+    psf_mismatch: float | Float[Array, ""] = 0.1,
+    star: Float[Array, "exp 2"] | None = None,
+    resolution: float | Float[Array, ""] = 2.5,
+    blur: float | Float[Array, ""] | None = None,
     options: Options | None = None,
 ) -> Reduction:
     r"""Reduce science and reference exposures to star-subtracted cubes and one image of the sky.
 
     outliers -> stack -> repair -> align -> klip -> resample, compiled as a whole. Science exposures are taken one
-    after another, each with the references aligned to its own first integration.
+    after another, each with the references aligned to its own first integration. Reference planes in which nothing was
+    measured are left out.
 
     Args:
         science: exposures of the target `[exp int y x]`, MJy/sr; exposures with fewer integrations are padded with
@@ -65,6 +77,14 @@ def reduce(
         window: bound on the input pixels that overlap one output pixel, from `coronjax.ops.overlap_window`. By default
             it is measured; where `pixel_maps` is traced it cannot be, and is 3, enough for equal pixel scales:
             `i2d.n_lost` counts the output pixels for which it was not.
+        background_variance: noise of the backgrounds that were subtracted from each science exposure, (MJy/sr)^2.
+        same_background: the references are less the same backgrounds, whose noise then cancels in part.
+        psf_mismatch: share of the star's light by which PSFs differ, in the weights of the registration.
+        star: (x, y) of the star in every science exposure, 0-based pixels: speckles are told from noise by their
+            distance from it. By default the middle of the frame.
+        resolution: full width at half maximum of a point source, pixels: over so much are speckles alike.
+        blur: standard deviation of the Gaussian that takes undersampled frames to the Nyquist limit, pixels. None: the
+            frames are sampled.
         options: every choice; `Options()` by default.
 
     Returns:
@@ -90,128 +110,91 @@ def reduce(
     _check_precision(options)
     _check_shapes(science, references, psf_mask, pixel_maps)
     n_exposures = science.sci.shape[0]
-    if exposure_times is None:
-        exposure_times = jnp.ones(n_exposures)
-    if background is None:
-        background = jnp.zeros(n_exposures)
     if pixel_scale_ratio is None:
         if options.resample.pixel_scale is not None:
             raise ValueError("resample.pixel_scale is set: give reduce the pixel_scale_ratio that it makes")
         pixel_scale_ratio = options.resample.pixel_scale_ratio
-    if window is None:
-        window = _measured_window(pixel_maps, options)
-    return _reduce(
-        *(science, references, psf_mask, pixel_maps, exposure_times, background, pixel_scale_ratio, zero_non_science),
-        visited,
-        options,
-        output_shape=output_shape,
-        window=window,
+    middle = (np.array(science.sci.shape[:-3:-1]) - 1) / 2
+    known = Circumstances(
+        psf_mask=psf_mask,
+        psf_mismatch=jnp.asarray(psf_mismatch),
+        star=jnp.broadcast_to(middle, (n_exposures, 2)) if star is None else star,
+        resolution=jnp.asarray(resolution),
+        blur=jnp.asarray(blur)
+        if blur is not None and options.align_refs.blur and not options.align_refs.skip
+        else None,
+        background_variance=background_variance,
+        same_background=jnp.asarray(same_background),
     )
+    observation = _Observation(
+        known=known,
+        pixel_maps=pixel_maps,
+        exposure_times=jnp.ones(n_exposures) if exposure_times is None else exposure_times,
+        background=jnp.zeros(n_exposures) if background is None else background,
+        pixel_scale_ratio=jnp.asarray(pixel_scale_ratio),
+        zero_non_science=jnp.asarray(zero_non_science),
+        visited=None if options.resample.cut_pixels else visited,
+    )
+    window = _measured_window(pixel_maps, options) if window is None else window
+    return _reduce(science, references, observation, options, output_shape=output_shape, window=window)
 
 
 @partial(jax.jit, static_argnames=("output_shape", "window"))
 def _reduce(
     science: Cube,
     references: Cube,
-    psf_mask: Array,
-    pixel_maps: Array,
-    exposure_times: Array,
-    background: Array,
-    pixel_scale_ratio: Array,
-    zero_non_science: Array,
-    visited: Array | None,
+    observation: _Observation,
     options: Options,
     *,
     output_shape: tuple[int, int],
     window: int,
 ) -> Reduction:
     """The chain itself, one step a line."""
-
-    def flagged(exposure: Cube) -> Cube:
-        return flag_outliers(exposure, options=options.outlier_detection).cube
-
-    references, science = jax.vmap(flagged)(references), jax.vmap(flagged)(science)
+    references, science = flag_all(references, science, options)
     psfstack = stack_references(references)
-    images, flags = (psfstack.sci, psfstack.err, science.sci), (psfstack.dq, psfstack.dq, science.dq)
-    planes, errors, targets = _repair(images, flags, zero_non_science, options)
-    repaired = eqx.tree_at(lambda cube: (cube.sci, cube.err), psfstack, (planes, errors))
-    psfalign, registration, psfsub, subtraction = jax.lax.map(
-        lambda own: _subtract_star(own[0], own[1], repaired, psf_mask, options), (science, targets)
+    working = jnp.dtype(options.precision)
+    planes, targets = prepare(
+        (psfstack, science), zero_non_science=observation.zero_non_science, options=options, dtype=working
     )
+    # A plane in which nothing was measured is no reference.
+    psfstack = eqx.tree_at(lambda c: c.valid, psfstack, psfstack.valid & jnp.any(planes.measured, axis=(1, 2)))
+
+    known = observation.known
+
+    def one_exposure(own: tuple) -> Removed:
+        cube, frames, star, variance = own
+        mine = dataclasses.replace(known, star=star, background_variance=variance)
+        return remove_star(cube, frames, planes, psfstack.valid, mine, options)
+
+    removed = jax.lax.map(one_exposure, (science, targets, known.star, known.background_variance))
     i2d = None
     if not options.resample.skip:
         i2d = resample(
-            *(psfsub, pixel_maps),
+            *(removed.psfsub, observation.pixel_maps),
             output_shape=output_shape,
-            exposure_times=exposure_times,
-            background=background,
-            pixel_scale_ratio=pixel_scale_ratio,
-            visited=visited,
+            exposure_times=observation.exposure_times,
+            background=observation.background,
+            pixel_scale_ratio=observation.pixel_scale_ratio,
+            visited=observation.visited,
+            shared=_in_precision(removed.shared, science),
             options=options.resample,
             window=window,
         )
-    return Reduction(references, science, psfstack, psfalign, registration, psfsub, subtraction, i2d)
-
-
-def _repair(
-    images: tuple[Array, ...], flags: tuple[Array, ...], zero_non_science: Array, options: Options
-) -> list[Array]:
-    """Stacks of images made finite: from here on nothing is NaN. All at once, so that it is compiled once."""
-
-    def joined(stacks: tuple[Array, ...]) -> Array:
-        return jnp.concatenate([stack.reshape(-1, *stack.shape[-2:]) for stack in stacks])
-
-    def fill(plane: tuple[Array, Array]) -> Array:
-        return repair_bad_pixels(*plane, zero_non_science=zero_non_science, options=options.align_refs).image
-
-    # One plane after another: a box around every pixel of all of them at once would be many times the input.
-    filled = jax.lax.map(fill, (joined(images), joined(flags)))
-    ends = np.cumsum([np.prod(image.shape[:-2]) for image in images])[:-1].astype(int)
-    return [part.reshape(image.shape) for part, image in zip(jnp.split(filled, ends), images, strict=True)]
-
-
-def _subtract_star(
-    science: Cube, target: Array, references: Cube, psf_mask: Array, options: Options
-) -> tuple[Aligned, Registration, Cube, Subtraction]:
-    """One science exposure: align the references to its first integration, model the star, subtract it.
-
-    `target` are its images, repaired as the references are.
-    """
-    working = jnp.dtype(options.precision)
-    planes = references.sci.astype(working)
-    registration = _register(planes, target[0].astype(working), psf_mask.astype(working), references.valid, options)
-    aligned, errors = planes, references.err.astype(working)
-    if not options.align_refs.skip:
-        move = jax.vmap(fourier_shift)
-        aligned, errors = move(planes, -registration.shift), move(errors, -registration.shift)
-    # The products' precision: what psfalign holds is what is subtracted.
-    aligned, errors = aligned.astype(target.dtype), errors.astype(target.dtype)
-    subtracted = klip(
-        target.astype(working),
-        aligned.astype(working),
-        options=options.klip,
-        valid_science=science.valid,
-        valid_references=references.valid,
+    return Reduction(
+        references=references,
+        science=science,
+        psfstack=psfstack,
+        psfalign=removed.aligned,
+        registration=removed.registration,
+        psfsub=removed.psfsub,
+        shared=_in_precision(removed.shared, science),
+        subtraction=removed.subtraction,
+        i2d=i2d,
     )
-    sci = target if options.klip.skip else subtracted.residual.astype(target.dtype)
-    err = science.err
-    if not options.klip.skip and subtracted.error is not None:
-        err = jnp.broadcast_to(subtracted.error, target.shape).astype(target.dtype)
-    psfsub = eqx.tree_at(lambda c: (c.sci, c.err), science, (sci, err))
-    # One zone, the whole frame.
-    found = Subtraction(subtracted.n_modes[0], subtracted.gap[0], subtracted.eigenvalues[0])
-    return Aligned(aligned, errors), registration, psfsub, found
 
 
-def _register(planes: Array, first: Array, psf_mask: Array, valid: Array, options: Options) -> Registration:
-    """The registration of the first science integration to every reference plane, the way the options say."""
-    if options.align_refs.skip:
-        zero, none = jnp.zeros(len(planes), planes.dtype), jnp.zeros(len(planes), jnp.int32)
-        return Registration(jnp.stack([zero, zero], -1), zero + 1, none != 0, none, zero, jnp.stack([zero] * 3, -1))
-    if options.align_refs.minimiser == "lmdif":
-        nearest = register_all(planes, first, psf_mask, valid, search=0)
-        return follow_lmdif(nearest, planes, first, psf_mask, valid)
-    return register_all(planes, first, psf_mask, valid)
+def _in_precision(shared: SharedNoise | None, science: Cube) -> SharedNoise | None:
+    return jax.tree.map(lambda variance: variance.astype(science.sci.dtype), shared)
 
 
 def _check_precision(options: Options) -> None:

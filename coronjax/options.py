@@ -99,6 +99,8 @@ class AlignRefs(eqx.Module):
     """Newton's method from the best integer shift; or, from no shift, to where MINPACK's lmdif stops."""
     pedestal: bool = eqx.field(static=True, default=True)
     """Fit a constant level along with shift and scale."""
+    weighting: Literal["noise", "mask"] = eqx.field(static=True, default="noise")
+    """Weigh pixels by the PSF mask and what noise and differing PSFs will leave there; or by the mask alone."""
     use_repaired: bool = eqx.field(static=True, default=False)
     """Let repaired pixels take part in the registration."""
     padding: int = eqx.field(static=True, default=16)
@@ -114,6 +116,7 @@ class AlignRefs(eqx.Module):
         _check_bits("align_refs.bad_bits", self.bad_bits)
         _check_number("align_refs.padding", self.padding, 0, whole=True)
         _check_choice(self, "align_refs.", "repair")
+        _check_choice(self, "align_refs.", "weighting")
         _check_choice(self, "align_refs.", "minimiser")
 
 
@@ -229,7 +232,13 @@ class Options(eqx.Module):
     def official(cls) -> Options:
         """The options that reproduce calwebb_coron3 of jwst 3.0.0 with its registration done in float64."""
         align_refs = AlignRefs(
-            repair="box", minimiser="lmdif", pedestal=False, use_repaired=True, padding=0, blur=False
+            repair="box",
+            minimiser="lmdif",
+            pedestal=False,
+            weighting="mask",
+            use_repaired=True,
+            padding=0,
+            blur=False,
         )
         return cls(
             outlier_detection=OutlierDetection(pairs="both"),

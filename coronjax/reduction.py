@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import equinox as eqx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from .cube import Cube
-from .ops import Registration, Resampled
+from .ops import Registration, Resampled, SharedNoise
 
 
 class Aligned(eqx.Module):
@@ -14,14 +14,17 @@ class Aligned(eqx.Module):
 
     sci: Float[Array, "exp plane y x"]  # MJy/sr
     err: Float[Array, "exp plane y x"]  # MJy/sr
+    dq: UInt32[Array, "exp plane y x"]  # flags of what a pixel is made of; FLUX_ESTIMATED: of repaired pixels
 
 
 class Subtraction(eqx.Module):
     """What the subtraction of the star rested on."""
 
+    weights: Float[Array, "exp int plane"]  # of each reference plane in the model of each integration
     n_modes: Int[Array, " exp"]  # KL modes kept
     gap: Float[Array, " exp"]  # relative gap between the last eigenvalue kept and the first dropped
     eigenvalues: Float[Array, "exp plane"]  # of the references' Gram matrix, descending
+    fitted: Bool[Array, "exp y x"]  # pixels that decided the weights
 
 
 class Reduction(eqx.Module):
@@ -29,9 +32,10 @@ class Reduction(eqx.Module):
 
     references: Cube  # [exp int y x], outliers flagged
     science: Cube  # [exp int y x], outliers flagged
-    psfstack: Cube  # [plane y x], the references in one stack, bad pixels still NaN
+    psfstack: Cube  # [plane y x], the references in one stack, bad pixels still NaN; valid: planes that were used
     psfalign: Aligned
     registration: Registration  # [exp plane]
     psfsub: Cube  # [exp int y x], the star subtracted
+    shared: SharedNoise | None  # [exp y x], what all integrations of an exposure have in common; None: not propagated
     subtraction: Subtraction
     i2d: Resampled | None  # None: resampling is skipped

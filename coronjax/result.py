@@ -11,13 +11,14 @@ import jax
 import numpy as np
 
 from .cube import Cube
+from .ops import APERTURE_RADII
 
 if TYPE_CHECKING:
+    from .inputs import Inputs
     from .io.association import Association
     from .io.exposure import Exposure
     from .io.products import Product
     from .options import Options
-    from .pipeline import Inputs
     from .reduction import Reduction
 
 
@@ -32,7 +33,9 @@ class Alignment:
     converged: np.ndarray  # [plane]
     n_iterations: np.ndarray  # [plane]
     residual: np.ndarray  # [plane], rms of the weighted residual, MJy/sr
-    standard_error: np.ndarray  # [plane 3], of shift x, shift y (pixels) and scale
+    standard_error: np.ndarray  # [plane 3], of shift x, shift y (pixels) and scale, by the noise of the pixels
+    mismatch: np.ndarray  # [plane 3], the same by PSFs that differ
+    pedestal: np.ndarray  # [plane], level of the plane above that of the science image, MJy/sr
 
     def __repr__(self) -> str:
         """Say how many planes converged and how far the farthest moved."""
@@ -53,6 +56,10 @@ class Alignment:
             "SHIFT_X_ERR": self.standard_error[:, 0],
             "SHIFT_Y_ERR": self.standard_error[:, 1],
             "SCALE_ERR": self.standard_error[:, 2],
+            "SHIFT_X_MISMATCH": self.mismatch[:, 0],
+            "SHIFT_Y_MISMATCH": self.mismatch[:, 1],
+            "SCALE_MISMATCH": self.mismatch[:, 2],
+            "PEDESTAL": self.pedestal,
         }
 
 
@@ -118,9 +125,13 @@ def assemble(inputs: Inputs, reduction: Reduction, options: Options) -> Result:
     done: dict[str, Any] = {"provenance": provenance, "outliers_skipped": options.outlier_detection.skip}
     crfints: list[Product] = []
     if not options.outlier_detection.skip:
-        for exposures, cube in ((references, reduction.references), (science, reduction.science)):
+        for exposures, cube, offset in (
+            (references, reduction.references, len(science)),
+            (science, reduction.science, 0),
+        ):
             for i, exposure in enumerate(exposures):
-                crfints.append(products.crfints(exposure, association, _own_planes(cube, i, exposure), provenance))
+                own = provenance | _background_cards(inputs, i + offset)
+                crfints.append(products.crfints(exposure, association, _own_planes(cube, i, exposure), own))
     stack = jax.tree.map(lambda array: array[_valid(inputs)], reduction.psfstack)
     psfstack = products.psfstack(references, association, stack, **done)
     alignment = tuple(_alignment(inputs, reduction, i) for i in range(len(science)))
@@ -129,6 +140,8 @@ def assemble(inputs: Inputs, reduction: Reduction, options: Options) -> Result:
             *(exposure, references, association),
             sci=np.asarray(reduction.psfalign.sci[i])[_valid(inputs)],
             err=np.asarray(reduction.psfalign.err[i])[_valid(inputs)],
+            dq=np.asarray(reduction.psfalign.dq[i])[_valid(inputs)],
+            cards=_background_cards(inputs, len(science)) | _blur_card(inputs, options),
             alignment=alignment[i].columns(),
             mask_source=inputs.mask.source,
             skipped=options.align_refs.skip,
@@ -138,12 +151,21 @@ def assemble(inputs: Inputs, reduction: Reduction, options: Options) -> Result:
     )
     cubes = [_own_planes(reduction.psfsub, i, exposure) for i, exposure in enumerate(science)]
     psfsub = tuple(
-        products.psfsub(exposure, association, cube, n_modes=int(n_modes), skipped=options.klip.skip, **done)
-        for exposure, cube, n_modes in zip(science, cubes, reduction.subtraction.n_modes, strict=True)
+        products.psfsub(
+            inputs.corrected[i],
+            association,
+            cube,
+            n_modes=int(reduction.subtraction.n_modes[i]),
+            skipped=options.klip.skip,
+            cards=_cards(inputs, reduction, options, i) | inputs.star.cards(i),
+            **_shared(reduction, i),
+            **done,
+        )
+        for i, cube in enumerate(cubes)
     )
     done["klip_skipped"] = options.klip.skip
     i2d = _sky_image(inputs, reduction, options, done)
-    unresampled = products.unresampled(science, association, cubes, **done) if i2d is None else ()
+    unresampled = products.unresampled(inputs.corrected, association, cubes, **done) if i2d is None else ()
     return Result(
         *(i2d, psfsub, psfalign, psfstack, tuple(crfints), alignment, association, options, reduction),
         notes=inputs.notes,
@@ -167,11 +189,49 @@ def _sky_image(inputs: Inputs, reduction: Reduction, options: Options, done: dic
         "var_poisson": image.var_poisson,
         "var_rnoise": image.var_rnoise,
         "var_flat": image.var_flat,
+        "var_references": image.var_references,
+        "var_speckles": image.var_speckles,
+        "dq": image.dq,
     }
     resampling = dataclasses.asdict(options.resample)
+    cards = _cards(inputs, reduction, options, 0) | inputs.star.sky_cards()
+    if image.correlation is not None:
+        for radius, factor in zip(APERTURE_RADII, image.correlation, strict=True):
+            name = f"ERRCOR{radius:.1f}".replace(".", "")
+            cards[name] = (round(float(factor), 5), f"error of a sum in radius {radius:g} px over that of ERR")
     return products.i2d(
-        inputs.science_exposures, inputs.association, inputs.grid, arrays, resampling=resampling, **done
+        *(inputs.corrected, inputs.association, inputs.grid, arrays), resampling=resampling, cards=cards, **done
     )
+
+
+def _background_cards(inputs: Inputs, index: int) -> dict[str, tuple[Any, str]]:
+    """What background was subtracted from an exposure, science first."""
+    from .io.background import background_cards
+
+    return background_cards(inputs.backgrounds[index])
+
+
+def _blur_card(inputs: Inputs, options: Options) -> dict[str, tuple[Any, str]]:
+    """What was blurred."""
+    if not options.align_refs.blur or options.align_refs.skip or not inputs.blur:
+        return {}
+    return {"BLUR": (round(inputs.blur, 5), "[pixel] sigma of the blur against undersampling")}
+
+
+def _cards(inputs: Inputs, reduction: Reduction, options: Options, index: int) -> dict[str, tuple[Any, str]]:
+    """Background, blur, and over how much the speckles of VAR_SPECKLES are alike."""
+    cards = _background_cards(inputs, index) | _blur_card(inputs, options)
+    if reduction.shared is None:
+        return cards
+    return cards | {"SPKFWHM": (round(inputs.resolution, 5), "[pixel] FWHM of the correlation of speckles")}
+
+
+def _shared(reduction: Reduction, index: int) -> dict[str, Any]:
+    """What all integrations of an exposure have in common, as products name it."""
+    if reduction.shared is None:
+        return {}
+    shared = {"var_references": reduction.shared.references, "var_speckles": reduction.shared.speckles}
+    return {name: np.asarray(variance)[index] for name, variance in shared.items() if variance is not None}
 
 
 def _valid(inputs: Inputs) -> np.ndarray:
@@ -204,4 +264,6 @@ def _alignment(inputs: Inputs, reduction: Reduction, index: int) -> Alignment:
         n_iterations=found.n_iterations,
         residual=found.residual,
         standard_error=found.standard_error,
+        mismatch=found.mismatch,
+        pedestal=found.pedestal,
     )

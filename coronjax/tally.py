@@ -10,9 +10,9 @@ import numpy as np
 from .cube import DQ
 
 if TYPE_CHECKING:
+    from .inputs import Inputs
     from .io.exposure import Exposure
     from .options import Options
-    from .pipeline import Inputs
     from .reduction import Reduction
 
 
@@ -42,7 +42,11 @@ def count_reduction(inputs: Inputs, reduction: Reduction) -> str:
 def doubts(inputs: Inputs, reduction: Reduction, options: Options) -> Iterator[str]:
     """What the numbers of a reduction say against it."""
     valid = np.asarray(inputs.references.valid).ravel()
-    lost = int(np.sum(~np.asarray(reduction.registration.converged)[:, valid]))
+    used = np.asarray(reduction.psfstack.valid)
+    empty = int(np.sum(valid & ~used))
+    if empty:
+        yield f"{empty} reference planes have no good pixel and are left out"
+    lost = int(np.sum(~np.asarray(reduction.registration.converged)[:, used]))
     if lost and not options.align_refs.skip:
         yield f"{lost} registrations did not converge: see the table ALIGNMENT of the psfalign products"
     if reduction.i2d is not None and int(reduction.i2d.n_lost):

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from coronjax import Cube, Klip, Options
+from coronjax import Cube, Options
 
 FILE = Path(__file__).parent / "data/official_small.npz"
 MODES = ("nircam", "miri_4qpm")
 CUBE = tuple(field.name for field in fields(Cube))
-OPTIONS = dataclasses.replace(Options.official(), klip=Klip(truncate=2))
+_OFFICIAL = Options.official()
+OPTIONS = dataclasses.replace(_OFFICIAL, klip=dataclasses.replace(_OFFICIAL.klip, truncate=2))
 
 
 def read(mode: str, kind: str) -> dict[str, np.ndarray]:

@@ -21,10 +21,14 @@ MAY_IMPORT = {
     "io": {"cube", "errors"},
     "session": set(),
     "reduction": {"cube", "ops"},
-    "chain": {"cube", "options", "errors", "ops", "reduction"},
-    "result": {"cube", "options", "errors", "reduction", "io", "pipeline"},  # the last for its types alone
-    "pipeline": {"cube", "options", "errors", "ops", "chain", "reduction", "io", "session", "result", "tally"},
-    "tally": {"cube", "io", "options", "pipeline", "reduction"},  # all but the first for their types alone
+    "frames": {"cube", "options", "ops"},
+    "alignment": {"cube", "options", "ops", "frames"},
+    "star_removal": {"cube", "options", "ops", "frames", "alignment", "reduction"},
+    "chain": {"cube", "options", "errors", "ops", "frames", "alignment", "star_removal", "reduction"},
+    "inputs": {"advice", "cube", "options", "ops", "io", "star"},
+    "result": {"cube", "options", "errors", "ops", "reduction", "io", "inputs"},  # the last for its types alone
+    "pipeline": {"options", "chain", "inputs", "reduction", "session", "result", "tally"},
+    "tally": {"cube", "io", "options", "inputs", "reduction"},  # all but the first for their types alone
     "advice": {"options"},
     "inspection": {"options", "errors", "io", "advice"},
     "report": {"cube", "options", "result", "pipeline", "inspection", "demo"},

@@ -57,3 +57,18 @@ def _pixel_scale(exposure: Exposure | ExposureHeaders) -> float | None:
         if isinstance(area, int | float) and math.isfinite(area) and area > 0:
             return math.sqrt(area * unit)
     return None
+
+
+def resolution(exposure: Exposure | ExposureHeaders) -> float:
+    """The width of a resolution element, wavelength over diameter, in pixels.
+
+    Args:
+        exposure: with FILTER and the pixel area.
+
+    Returns:
+        Pixels; 2.5, which is typical, where filter or pixel are not known.
+    """
+    name, pixel = str(exposure.keyword("FILTER", "")).strip().upper(), _pixel_scale(exposure)
+    if name not in PIVOT or pixel is None:
+        return 2.5
+    return PIVOT[name] * 1e-6 / (DIAMETER * pixel * ARCSEC)

@@ -1,0 +1,112 @@
+"""Frames made ready to be moved and combined: outliers flagged, background and bad pixels gone, noise kept."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, DTypeLike, Float, UInt32
+
+from .cube import DQ, Cube
+from .ops import flag_outliers, nanmedian, pedestal, predict_star, repair_bad_pixels
+from .options import Options
+
+_PREDICTORS = 16  # reference planes, at most, whose median predicts the star
+_INNER = 0.25  # of the shorter side: what lies nearer to the middle does not tell the pedestal
+
+
+class Frames(eqx.Module):
+    """Images without holes, and what is known of their pixels."""
+
+    image: Float[Array, "*planes y x"]  # MJy/sr, finite
+    variance: Float[Array, "*planes y x"]  # (MJy/sr)^2, finite
+    dq: UInt32[Array, "*planes y x"]  # FLUX_ESTIMATED where repaired
+    measured: Bool[Array, "*planes y x"]  # not repaired
+
+
+def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, Cube]:
+    """Flag the outliers of every exposure.
+
+    Args:
+        references: `[exp int y x]`.
+        science: `[exp int y x]`.
+        options: those of `outlier_detection`.
+
+    Returns:
+        References and science, flagged.
+    """
+    chosen = options.outlier_detection
+    if chosen.skip or chosen.pairs == "both":
+
+        def flagged(exposure: Cube) -> Cube:
+            return flag_outliers(exposure, options=chosen).cube
+
+        return jax.vmap(flagged)(references), jax.vmap(flagged)(science)
+    star = _typical_star(references)
+
+    def decided(exposure: Cube) -> Cube:
+        prediction = predict_star(star[None], jnp.isfinite(star)[None], jnp.ones(1, bool), exposure)
+        return flag_outliers(exposure, prediction=prediction.astype(exposure.sci.dtype), options=chosen).cube
+
+    return jax.lax.map(decided, references), jax.lax.map(decided, science)
+
+
+def _typical_star(references: Cube) -> Float[Array, "y x"]:
+    """The median of some reference planes, evenly chosen: a library of thousands predicts no better."""
+    planes, flags = (array.reshape(-1, *array.shape[-2:]) for array in (references.sci, references.dq))
+    step = -(-len(planes) // _PREDICTORS)
+    usable = (flags[::step] & jnp.uint32(DQ.DO_NOT_USE.value)) == 0
+    return nanmedian(planes[::step], usable & references.valid.reshape(-1)[::step, None, None])
+
+
+def prepare(
+    cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Options, dtype: DTypeLike
+) -> tuple[Frames, ...]:
+    """Subtract a pedestal and repair bad pixels, plane by plane.
+
+    Args:
+        cubes: stacks of planes with outliers flagged, `[*planes y x]`. All are worked on in one loop, so that it is
+            compiled once, and one after another: every plane at once would need many times the memory of the input.
+        zero_non_science: set bad NON_SCIENCE pixels to 0 (`align_refs.repair="box"`).
+        options: those of `background` and `align_refs`.
+        dtype: of the frames.
+
+    Returns:
+        `Frames`, one for each stack.
+    """
+
+    def one(plane: tuple[Array, Array, Array]) -> Frames:
+        sci, err, dq = plane
+        level = jnp.zeros((), sci.dtype)
+        if not options.background.skip:
+            level = pedestal(sci, _outer(sci.shape) & ((dq & jnp.uint32(DQ.DO_NOT_USE.value)) == 0)).level
+        repaired = repair_bad_pixels(
+            sci - level if not options.background.skip else sci,
+            dq,
+            zero_non_science=zero_non_science,
+            options=options.align_refs,
+        )
+        noise = repair_bad_pixels(
+            err, dq, zero_non_science=zero_non_science, positive=True, options=options.align_refs
+        ).image
+        flags = jnp.where(repaired.filled, dq | jnp.uint32(DQ.FLUX_ESTIMATED.value), dq)
+        return Frames(repaired.image.astype(dtype), noise.astype(dtype) ** 2, flags, ~repaired.filled)
+
+    stacks = [
+        [jnp.reshape(getattr(cube, name), (-1, *cube.sci.shape[-2:])) for name in ("sci", "err", "dq")]
+        for cube in cubes
+    ]
+    joined = jax.lax.map(one, tuple(jnp.concatenate(parts) for parts in zip(*stacks, strict=True)))
+    found, start = [], 0
+    for cube, stack in zip(cubes, stacks, strict=True):
+        end = start + len(stack[0])
+        own = jax.tree.map(lambda a, s=start, e=end, c=cube: a[s:e].reshape(*c.sci.shape[:-2], *a.shape[1:]), joined)
+        found.append(own)
+        start = end
+    return tuple(found)
+
+
+def _outer(shape: tuple[int, ...]) -> Bool[Array, "y x"]:
+    """Pixels away from the middle of the frame, where the star is."""
+    y, x = (jnp.arange(n) - (n - 1) / 2 for n in shape)
+    return jnp.hypot(y[:, None], x[None, :]) > _INNER * min(shape)

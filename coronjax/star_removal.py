@@ -1,0 +1,145 @@
+"""One science exposure: align the references to it, model the star, subtract it, and say how well that is known."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from .alignment import Circumstances, align_references, blurred, register_references
+from .cube import DQ, Cube
+from .frames import Frames
+from .ops import KlipResult, Registration, SharedNoise, fit_pixels, klip, references_variance, speckle_variance
+from .options import Options
+from .reduction import Aligned, Subtraction
+
+_REPAIRED = 0.5  # share of the star's model that may rest on repaired pixels
+
+
+class Removed(eqx.Module):
+    """What comes of one science exposure."""
+
+    aligned: Aligned
+    registration: Registration
+    psfsub: Cube
+    shared: SharedNoise | None
+    subtraction: Subtraction
+
+
+def remove_star(
+    science: Cube, frames: Frames, planes: Frames, valid: Bool[Array, " plane"], known: Circumstances, options: Options
+) -> Removed:
+    """Subtract the star from one science exposure.
+
+    Args:
+        science: its integrations, outliers flagged, `[int y x]`.
+        frames: the same, prepared.
+        planes: reference planes, prepared.
+        valid: which of them count.
+        known: of the exposure.
+        options: every choice.
+
+    Returns:
+        `Removed`.
+    """
+    dtype, working = science.sci.dtype, frames.image.dtype
+    if known.blur is not None:
+        science, frames = blurred(science, frames, known.blur, options)
+    registration = register_references(planes, valid, frames, science.valid, known, options)
+    aligned = align_references(planes, registration, known.blur, options)
+    # The products' precision: what psfalign holds is what is subtracted.
+    images, fit = aligned.image.astype(dtype), None
+    if not options.klip.use_repaired:
+        fit = fit_pixels(frames.measured, aligned.measured, valid_science=science.valid, valid_references=valid)
+    subtracted = klip(
+        *(frames.image, images.astype(working)),
+        options=options.klip,
+        fit=fit,
+        valid_science=science.valid,
+        valid_references=valid,
+        error=options.klip.error == "scatter",
+    )
+    psfsub, shared = _psfsub(science, frames, aligned, subtracted, valid, known, options)
+    dq = jnp.zeros_like(aligned.dq) if options.align_refs.use_repaired else aligned.dq
+    fitted = jnp.ones(known.psf_mask.shape, bool) if fit is None else fit
+    # One zone, the whole frame.
+    return Removed(
+        Aligned(images, jnp.sqrt(aligned.variance).astype(dtype), dq),
+        registration,
+        psfsub,
+        shared,
+        Subtraction(
+            weights=subtracted.weights[0],
+            n_modes=subtracted.n_modes[0],
+            gap=subtracted.gap[0],
+            eigenvalues=subtracted.eigenvalues[0],
+            fitted=fitted,
+        ),
+    )
+
+
+def _psfsub(
+    science: Cube,
+    frames: Frames,
+    aligned: Frames,
+    subtracted: KlipResult,
+    valid: Array,
+    known: Circumstances,
+    options: Options,
+) -> tuple[Cube, SharedNoise | None]:
+    """The exposure without the star, its errors, and the noise that its integrations share."""
+    dtype, skipped = science.sci.dtype, options.klip.skip
+    residual = frames.image if skipped else subtracted.residual
+    if options.klip.error == "scatter":
+        err = science.err
+        if not skipped and subtracted.error is not None:
+            err = jnp.broadcast_to(subtracted.error, residual.shape).astype(dtype)
+        return eqx.tree_at(lambda c: (c.sci, c.err), science, (residual.astype(dtype), err)), None
+    weights = jnp.zeros_like(subtracted.weights[0]) if skipped else subtracted.weights[0]
+    references = references_variance(weights, aligned.variance, valid_science=science.valid, valid_references=valid)
+    references = references + _background_noise(weights, science.valid, known)
+    dq = _trusted(science.dq, weights, aligned.measured, science.valid, valid)
+    bad = (dq & jnp.uint32(DQ.DO_NOT_USE.value)) != 0
+    detector, speckles = _detector_variance(science), jnp.zeros_like(references)
+    if not skipped:
+        used = ~bad & science.valid[:, None, None]
+        speckles = _speckles(residual, frames.image - residual, detector, references, used, known)
+    err = jnp.sqrt(jnp.where(bad, 1, detector + references + speckles))
+    sci, err = (jnp.where(bad, jnp.nan, array).astype(dtype) for array in (residual, err))
+    return eqx.tree_at(lambda c: (c.sci, c.err, c.dq), science, (sci, err, dq)), SharedNoise(references, speckles)
+
+
+def _background_noise(weights: Array, valid_science: Array, known: Circumstances) -> Array:
+    """Variance by the backgrounds; one that target and references share cancels as far as the star's model has it."""
+    if known.background_variance is None:
+        return jnp.zeros((), weights.dtype)
+    total = jnp.sum(jnp.where(valid_science[:, None], weights, 0)) / jnp.maximum(jnp.sum(valid_science), 1)
+    factor = jnp.where(known.same_background, (1 - total) ** 2, 1 + total**2)
+    return factor * jnp.nan_to_num(known.background_variance).astype(weights.dtype)
+
+
+def _detector_variance(science: Cube) -> Array:
+    """Variance of each integration by itself: the sum of those in the files, else the square of ERR."""
+    known = [v for v in (science.var_poisson, science.var_rnoise, science.var_flat) if v is not None]
+    total = sum(known[1:], known[0]) if known else science.err**2
+    return jnp.where(jnp.isfinite(total) & (total > 0), total, 0)
+
+
+def _trusted(dq: Array, weights: Array, measured: Array, valid_science: Array, valid: Array) -> Array:
+    """Flags of the exposure, with those pixels out of use where the star's model rests on repaired pixels."""
+    share = jnp.abs(jnp.sum(jnp.where(valid_science[:, None], weights, 0), axis=0)) * valid
+    total = jnp.sum(share)
+    repaired = jnp.tensordot(share, jnp.where(measured, 0.0, 1.0).astype(share.dtype), 1)
+    flags = jnp.uint32(DQ.DO_NOT_USE.value | DQ.FLUX_ESTIMATED.value)
+    return jnp.where((repaired > _REPAIRED * total) & (total > 0), dq | flags, dq)
+
+
+def _speckles(
+    residual: Array, removed: Array, detector: Array, references: Array, used: Array, known: Circumstances
+) -> Array:
+    """Variance of the residual speckles, from the means of the integrations."""
+    n = jnp.maximum(jnp.sum(used, axis=0), 1)
+    mean, model = (jnp.sum(jnp.where(used, image, 0), axis=0) / n for image in (residual, removed))
+    noise = jnp.sum(jnp.where(used, detector, 0), axis=0) / n**2 + references
+    good = jnp.any(used, axis=0)
+    return speckle_variance(mean, noise, known.star, fwhm=known.resolution, model=model, good=good)
