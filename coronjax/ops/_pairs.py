@@ -112,14 +112,11 @@ def decide_pairs(
     level = jnp.where(known, median, 0)
     expected = jnp.zeros_like(level) if prediction is None else jnp.where(known, jnp.nan_to_num(prediction), 0)
     star = level if prediction is None else jnp.where(jnp.isnan(prediction) | ~known, level, prediction)
-    light = mismatch * _largest(_above_sky(star, known))
-    sharp = jnp.where(smooth.complete, mismatch * _largest(star - smooth(star)), light)
     noise_a, noise_b = pair(jnp.where(good & jnp.isfinite(err), err, 0))
-    variance = noise_a**2 + noise_b**2
-    motion = (_MOTION * light) ** 2
+    variance, (motion, sharp) = noise_a**2 + noise_b**2, _changes(star, known, smooth, mismatch)
     trust = motion / jnp.where(motion > 0, motion + _LINEAR * variance, 1)
-    threshold = snr * jnp.sqrt(jnp.where(pair.found, variance + sharp**2, 1))
-    doubt = (1 + _LINEAR) * variance / 4 + (_DOUBT * sharp) ** 2
+    threshold = snr * jnp.sqrt(jnp.where(pair.found, variance + sharp, 1))
+    doubt = (1 + _LINEAR) * variance / 4 + _DOUBT**2 * sharp
     planes = jnp.where(good & ~outlying, sci, level)
     (a, b), off = pair(planes), smooth(expected) - expected
 
@@ -137,17 +134,16 @@ def decide_pairs(
         return mended, excess, odds
 
     _, excess, odds = jax.lax.fori_loop(0, _PASSES, step, (planes, jnp.zeros_like(a), jnp.zeros_like(a)))
-    hit, certain, in_a = (
-        pair.found & (jnp.abs(excess) > threshold),
-        jnp.abs(odds) > _CERTAIN,
-        (odds > 0) == (excess > 0),
-    )
-    both = hit & ~certain
-    return Pairs(
-        flagged=pair.mark(hit & certain & in_a, hit & certain & ~in_a),
-        undecided=pair.mark(both, both),
-        excess=jnp.where(both, excess, 0),
-    )
+    hit, in_a = pair.found & (jnp.abs(excess) > threshold), (odds > 0) == (excess > 0)
+    sure, both = hit & (jnp.abs(odds) > _CERTAIN), hit & (jnp.abs(odds) <= _CERTAIN)
+    return Pairs(pair.mark(sure & in_a, sure & ~in_a), pair.mark(both, both), jnp.where(both, excess, 0))
+
+
+def _changes(star: Array, known: Array, smooth: _Smooth, mismatch: Array) -> tuple[Array, Array]:
+    """Variance of the star's changes: of what neighbours can tell, and of what they cannot."""
+    light = mismatch * _largest(_above_sky(star, known))
+    sharp = jnp.where(smooth.complete, mismatch * _largest(star - smooth(star)), light)
+    return (_MOTION * light) ** 2, sharp**2
 
 
 def _beside(image: Float[Array, "*planes y x"], axis: int) -> tuple[Array, Array]:
@@ -167,11 +163,9 @@ def _sums(image: Float[Array, "*planes y x"]) -> tuple[Array, Array]:
 
 
 def _largest(image: Float[Array, "y x"]) -> Float[Array, "y x"]:
-    """The largest magnitude among a pixel and its neighbours."""
-    image = jnp.abs(image)
-    for axis in (-1, -2):
-        image = jnp.maximum(image, jnp.maximum(*_beside(image, axis)))
-    return image
+    """The largest magnitude among a pixel and its neighbours, as a constant."""
+    magnitude = jax.lax.stop_gradient(jnp.abs(image))
+    return jax.lax.reduce_window(magnitude, -jnp.inf, jax.lax.max, (3, 3), (1, 1), "SAME")
 
 
 def _above_sky(image: Float[Array, "y x"], known: Bool[Array, "y x"]) -> Float[Array, "y x"]:
