@@ -19,6 +19,7 @@ REACH = 1.5  # radius of the disc in which a companion is compared with its surr
 COVERED = 0.8  # a disc counts where at least this share of its kernel holds good pixels
 LIMIT = 4.0  # times the scatter expected: what stands out further is a source
 ROUNDS = 8  # of leaving out sources
+SKIRT = 0.02  # of the core: so far around a source its light is left out as well
 SHARPENINGS = 2  # of the profile against the mixing of distances within a disc
 RINGS = 32  # distances at which the variance is found
 NARROWEST = 2.0  # of those, pixels
@@ -112,7 +113,7 @@ def speckle_variance(
     known = square - 2 * share * cross + share**2 * level
     contrast = jnp.ones_like(values) if model is None else _contrast(model, good, kernels)
     power, excess = filtered**2, filtered**2 - known
-    kept = jax.lax.stop_gradient(_without_sources(power, known, contrast, covered, rings))
+    kept = _without_sources(power, known, contrast, covered, rings, kernels)
     found = _ratio(_total(excess, kept, rings), _total(contrast, kept, rings))
     profile = found / jnp.sum(kernels.gain)
     for _ in range(SHARPENINGS):
@@ -122,9 +123,11 @@ def speckle_variance(
     return _spread(profile, rings) * contrast
 
 
-def _without_sources(power: Array, known: Array, contrast: Array, covered: Array, rings: _Rings) -> Array:
-    """Pixels that do not stand out: which those are, and the scatter that they have, found in turns, faint first."""
-    power, known, contrast = (jax.lax.stop_gradient(image) for image in (power, known, contrast))
+def _without_sources(
+    power: Array, known: Array, contrast: Array, covered: Array, rings: _Rings, kernels: _Disc
+) -> Array:
+    """Pixels away from what stands out: that, and the scatter that the rest has, are found in turns, faint first."""
+    power, known, contrast, kernels = jax.lax.stop_gradient((power, known, contrast, kernels))
     # For Gaussian noise the mean root of the modulus is 0.8222 of that of the scatter; sources weigh little in it.
     root = _ratio(_total(power**0.25, covered, rings), _total(jnp.ones_like(power), covered, rings))
     start = covered & (power <= LIMIT**2 * _spread((root / 0.8222) ** 4, rings))
@@ -133,7 +136,8 @@ def _without_sources(power: Array, known: Array, contrast: Array, covered: Array
         profile = _ratio(_total(power - known, kept, rings), _total(contrast, kept, rings))
         return covered & (power <= LIMIT**2 * (_spread(profile, rings) * contrast + known)), None
 
-    return jax.lax.scan(again, start, None, ROUNDS)[0]
+    kept = jax.lax.scan(again, start, None, ROUNDS)[0]
+    return kept & (_convolve((covered & ~kept).astype(power.dtype), kernels.pair[:1])[0] < SKIRT)
 
 
 def _filtered(image: Array, good: Array, kernels: _Disc) -> tuple[Array, Array, Array]:

@@ -14,16 +14,7 @@ from coronjax.ops.gram import gram, init_gram, merge, update
 from coronjax.ops.klip import klip, klip_weights, subtract
 from coronjax.ops.subspace import modes, residual_error
 from coronjax.options import Klip
-
-
-def _scene(n_references=8, n_science=3, shape=(15, 17), seed=0, noise=0.1):
-    """A common star, a few wandering aberrations and noise."""
-    rng = np.random.default_rng(seed)
-    star = 10 * rng.random(shape) ** 4 + 3
-    aberrations = rng.normal(size=(3, *shape)) * star / 5
-    frames = star + np.tensordot(rng.normal(size=(n_references + n_science, 3)), aberrations, 1)
-    frames = frames + noise * rng.normal(size=frames.shape)
-    return jnp.asarray(frames[n_references:]), jnp.asarray(frames[:n_references])
+from tests.ops.frames import run_klip, scene
 
 
 def _by_the_book(science, references, truncate):
@@ -39,36 +30,31 @@ def _by_the_book(science, references, truncate):
     return np.reshape(residual, science.shape), np.std(left, axis=0).reshape(science.shape[1:])
 
 
-@jax.jit
-def _klip(science, references, truncate, **masks):
-    return klip(science, references, options=Klip(truncate=truncate), **masks)
-
-
 @pytest.mark.parametrize("truncate", [0, 1, 3, 5, 8, 50])
 def test_published_formula(truncate):
-    science, references = _scene()
+    science, references = scene()
     residual, error = _by_the_book(science, references, truncate)
-    found = _klip(science, references, truncate)
+    found = run_klip(science, references, truncate)
     np.testing.assert_allclose(found.residual, residual, rtol=0, atol=1e-10 * residual.std())
     np.testing.assert_allclose(found.error, error, rtol=0, atol=1e-10)
     assert found.n_modes.tolist() == [min(truncate, 8)]
 
 
 def test_gap_is_between_kept_and_dropped():
-    science, references = _scene()
-    found = _klip(science, references, 3)
+    science, references = scene()
+    found = run_klip(science, references, 3)
     values = found.eigenvalues[0]
     assert found.gap[0] == pytest.approx((values[2] - values[3]) / values[2])
-    assert _klip(science, references, 0).gap[0] == 1
-    assert _klip(science, references, 8).gap[0] == 1
+    assert run_klip(science, references, 0).gap[0] == 1
+    assert run_klip(science, references, 8).gap[0] == 1
 
 
 @pytest.mark.parametrize("truncate", [3, 8])
 def test_steps_make_the_whole(truncate):
-    science, references = _scene()
+    science, references = scene()
     zones = jnp.zeros((2, 15, 17), bool).at[0, :7].set(True).at[1, 7:14].set(True)
     for masks in ({}, {"zones": zones[:1]}, {"zones": zones}):
-        found = _klip(science, references, truncate, **masks)
+        found = run_klip(science, references, truncate, **masks)
         products = gram(references, science, **masks)
         weights = klip_weights(products, truncate=truncate)
         residual = subtract(science, references, weights.weights, **masks)
@@ -79,11 +65,11 @@ def test_steps_make_the_whole(truncate):
 
 
 def test_zones_are_worked_on_alone():
-    science, references = _scene()
+    science, references = scene()
     zones = jnp.zeros((2, 15, 17), bool).at[0, :7].set(True).at[1, 7:14].set(True)
-    found = _klip(science, references, 4, zones=zones)
+    found = run_klip(science, references, 4, zones=zones)
     for rows in (slice(0, 7), slice(7, 14)):
-        alone = _klip(science[:, rows], references[:, rows], 4)
+        alone = run_klip(science[:, rows], references[:, rows], 4)
         np.testing.assert_allclose(found.residual[:, rows], alone.residual, atol=1e-10)
         np.testing.assert_allclose(found.error[rows], alone.error, atol=1e-10)
     assert np.isnan(found.residual[:, 14]).all()
@@ -91,15 +77,15 @@ def test_zones_are_worked_on_alone():
 
 
 def test_pixels_outside_the_zone_do_not_matter():
-    science, references = _scene()
+    science, references = scene()
     zones = jnp.ones((1, 15, 17), bool).at[0, 4, 5].set(False).at[0, :, 0].set(False)
     spoiled = [jnp.where(zones[0], frames, jnp.nan) for frames in (science, references)]
 
     def total(science, references):
-        found = _klip(science, references, 3, zones=zones)
+        found = run_klip(science, references, 3, zones=zones)
         return jnp.nansum(found.residual**2) + jnp.nansum(found.error)
 
-    expected, found = (_klip(*frames, 3, zones=zones) for frames in ((science, references), spoiled))
+    expected, found = (run_klip(*frames, 3, zones=zones) for frames in ((science, references), spoiled))
     np.testing.assert_array_equal(found.residual, expected.residual)
     gradients = jax.grad(total, (0, 1))(*spoiled)
     for gradient, clean in zip(gradients, jax.grad(total, (0, 1))(science, references), strict=True):
@@ -108,16 +94,16 @@ def test_pixels_outside_the_zone_do_not_matter():
 
 
 def test_padding_changes_nothing():
-    science, references = _scene()
+    science, references = scene()
     pad = jnp.full((2, 15, 17), jnp.nan)
     padded = jnp.concatenate([science, pad]), jnp.concatenate([references[:4], pad, references[4:]])
     masks = {"valid_science": jnp.arange(5) < 3, "valid_references": (jnp.arange(10) < 4) | (jnp.arange(10) >= 6)}
 
     def total(science, references, **masks):
-        found = _klip(science, references, 4, **masks)
+        found = run_klip(science, references, 4, **masks)
         return jnp.nansum(found.residual**2) + jnp.sum(found.error)
 
-    expected, found = _klip(science, references, 4), _klip(*padded, 4, **masks)
+    expected, found = run_klip(science, references, 4), run_klip(*padded, 4, **masks)
     np.testing.assert_allclose(found.residual[:3], expected.residual, atol=1e-10)
     np.testing.assert_allclose(found.error, expected.error, atol=1e-10)
     assert np.isnan(found.residual[3:]).all()
@@ -129,7 +115,7 @@ def test_padding_changes_nothing():
 
 
 def test_weights_of_unusable_references_are_zero():
-    science, references = _scene()
+    science, references = scene()
     eligible = jnp.ones((3, 8), bool).at[0, 2].set(False).at[1, :4].set(False)
     valid = jnp.ones(8, bool).at[7].set(False)
     products = gram(references.at[7].set(jnp.nan).at[6].set(2.0), science, valid_references=valid)
@@ -142,14 +128,39 @@ def test_weights_of_unusable_references_are_zero():
     assert (np.asarray(found.weights[0])[~unused] != 0).all()
 
 
+def test_pixels_that_do_not_decide_are_subtracted_all_the_same():
+    science, references = scene()
+    fit = jnp.ones((15, 17), bool).at[4, 5].set(False).at[:, 0].set(False)
+    found = run_klip(science, references, 3, fit=fit)
+    cleaned = [jnp.where(fit, frames, 0.0) for frames in (science, references)]
+    weights = run_klip(*cleaned, 3, zones=fit[None]).weights[0]
+    np.testing.assert_allclose(found.weights[0], weights, atol=1e-10)
+    inside = [frames - frames[:, fit].mean(axis=1)[:, None, None] for frames in (science, references)]
+    np.testing.assert_allclose(found.residual, inside[0] - jnp.tensordot(weights, inside[1], 1), atol=1e-9)
+    struck = run_klip(science.at[0, 4, 5].add(1e6), references.at[3, 7, 0].add(1e6), 3, fit=fit)
+    np.testing.assert_array_equal(struck.weights, found.weights)
+    assert struck.residual[0, 4, 5] - found.residual[0, 4, 5] == pytest.approx(1e6)
+
+
+def test_fit_inside_zones():
+    science, references = scene()
+    zones = jnp.zeros((2, 15, 17), bool).at[0, :7].set(True).at[1, 7:].set(True)
+    everywhere = run_klip(science, references, 3, zones=zones)
+    found = run_klip(science, references, 3, zones=zones, fit=jnp.ones((15, 17), bool))
+    np.testing.assert_allclose(found.residual, everywhere.residual, atol=1e-10)
+    assert found.weights.shape == (2, 3, 8)
+    nowhere = run_klip(science, references, 3, fit=jnp.zeros((15, 17), bool))
+    np.testing.assert_array_equal(nowhere.residual, science)
+
+
 def test_eligible_references_only():
-    science, references = _scene()
+    science, references = scene()
     eligible = jnp.ones((3, 8), bool).at[0, 2].set(False).at[1, :4].set(False)
-    found = _klip(science, references, 3, eligible=eligible)
+    found = run_klip(science, references, 3, eligible=eligible)
     for frame in range(3):
-        alone = _klip(science[frame : frame + 1], references[np.asarray(eligible[frame])], 3)
+        alone = run_klip(science[frame : frame + 1], references[np.asarray(eligible[frame])], 3)
         np.testing.assert_allclose(found.residual[frame], alone.residual[0], atol=1e-10)
-    gradient = jax.grad(lambda r: jnp.sum(_klip(science, r, 3, eligible=eligible).residual[1] ** 2))(references)
+    gradient = jax.grad(lambda r: jnp.sum(run_klip(science, r, 3, eligible=eligible).residual[1] ** 2))(references)
     assert (gradient[:4] == 0).all()
     assert np.isfinite(gradient).all()
 
@@ -157,17 +168,17 @@ def test_eligible_references_only():
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1000), scale=st.floats(1e-3, 1e3), truncate=st.integers(0, 9))
 def test_order_and_flux(seed, scale, truncate):
-    science, references = _scene(seed=seed)
-    expected = _klip(science, references, truncate)
+    science, references = scene(seed=seed)
+    expected = run_klip(science, references, truncate)
     order = np.random.default_rng(seed).permutation(8)
-    shuffled = _klip(science * scale, references[order] * scale, truncate)
+    shuffled = run_klip(science * scale, references[order] * scale, truncate)
     np.testing.assert_allclose(shuffled.residual / scale, expected.residual, atol=1e-8)
     np.testing.assert_allclose(shuffled.error / scale, expected.error, atol=1e-8)
 
 
 @pytest.mark.parametrize("cuts", [[], [0, 5, 5, 12]])
 def test_blocks_of_pixels_add_up(cuts):
-    science, references = _scene()
+    science, references = scene()
     bounds = [0, *cuts, 15]
     blocks = [slice(a, b) for a, b in pairwise(bounds)]
     zones = jnp.ones((1, 15, 17), bool).at[0, 3:8, 2].set(False)
@@ -190,7 +201,7 @@ def test_blocks_of_pixels_add_up(cuts):
 
 
 def test_subtraction_is_linear_in_the_science_frames():
-    science, references = _scene()
+    science, references = scene()
     weights = klip_weights(gram(references, science), truncate=3).weights
     other = jnp.ones_like(science).at[:, 3, 4].set(7.0)
     both = subtract(2 * science + other, references, 2 * weights)
@@ -200,24 +211,24 @@ def test_subtraction_is_linear_in_the_science_frames():
 
 
 def test_companion_passes_less_its_projection_on_the_modes():
-    science, references = _scene()
+    science, references = scene()
     companion = jnp.zeros((15, 17)).at[5, 6].set(4.0)
     images = modes(references, gram(references, science), truncate=4)[0].reshape(8, -1)
     centred = (companion - companion.mean()).reshape(-1)
     expected = centred - images.T @ (images @ centred)
-    passed = _klip(science + companion, references, 4).residual - _klip(science, references, 4).residual
+    passed = run_klip(science + companion, references, 4).residual - run_klip(science, references, 4).residual
     np.testing.assert_allclose(passed.reshape(3, -1), jnp.tile(expected, (3, 1)), atol=1e-9)
     assert 0.5 < passed[0, 5, 6] / 4 < 1
 
 
 def test_a_star_made_of_the_references_leaves_nothing():
-    _, references = _scene()
+    _, references = scene()
     mix = jnp.tensordot(jnp.arange(16.0).reshape(2, 8), references, 1) + 3
-    assert np.abs(_klip(mix, references, 8).residual).max() < 1e-9 * np.std(mix)
+    assert np.abs(run_klip(mix, references, 8).residual).max() < 1e-9 * np.std(mix)
 
 
 def test_modes_are_orthonormal_with_a_fixed_sign():
-    science, references = _scene()
+    science, references = scene()
     products = gram(references, science)
     images = modes(references, products, truncate=5)[0]
     flat = images.reshape(8, -1)
@@ -229,7 +240,7 @@ def test_modes_are_orthonormal_with_a_fixed_sign():
 
 
 def test_number_of_modes_is_traced_and_decomposed_once():
-    science, references = _scene()
+    science, references = scene()
     traces = []
 
     @jax.jit
@@ -250,86 +261,11 @@ def test_number_of_modes_is_traced_and_decomposed_once():
         np.testing.assert_allclose(weights, klip_weights(products, truncate=truncate).weights, atol=1e-12)
 
 
-def _outputs(science, references, truncate):
-    found = _klip(science, references, truncate)
-    return found.residual, found.error, found.gap, found.eigenvalues
-
-
-DEGENERATE = {
-    "repeated": lambda frames: frames[jnp.array([0, 1, 2, 3, 4, 0, 1])],
-    "zero": lambda frames: frames.at[2].set(0.0).at[4].set(0.0),
-    "constant": lambda frames: frames.at[2].set(5.0),
-    "all zero": jnp.zeros_like,
-    "all the same": lambda frames: jnp.broadcast_to(frames[:1], frames.shape),
-}
-
-
-@pytest.mark.parametrize("truncate", [0, 1, 3, 5, 9])
-def test_derivative(truncate):
-    science, references = _scene(5, 2, (6, 7), noise=1.0)
-    check_grads(lambda s, r: _outputs(s, r, truncate), (science, references), 1, ("fwd", "rev"), 1e-5, 1e-5, 1e-5)
-
-
-def test_derivative_with_one_reference():
-    science, references = _scene(1, 2, (6, 7))
-    check_grads(lambda s, r: _outputs(s, r, 1), (science, references), 1, ("fwd", "rev"), 1e-5, 1e-5, 1e-5)
-
-
-@pytest.mark.parametrize("name", ["repeated", "zero"])
-def test_derivative_beside_degenerate_references(name):
-    """Below the rank the kept modes vary smoothly, wherever the frames go."""
-    science, references = _scene(5, 2, (6, 7), noise=1.0)
-    references = DEGENERATE[name](references)
-    check_grads(lambda s, r: _klip(s, r, 2).residual, (science, references), 1, ("fwd", "rev"), 1e-5, 1e-5, 1e-5)
-
-
-def test_derivative_with_all_modes_of_repeated_references():
-    science, references = _scene(5, 2, (6, 7), noise=1.0)
-    check_grads(
-        lambda s, r: _klip(s, DEGENERATE["repeated"](r), 9).residual,
-        (science, references),
-        1,
-        ("fwd", "rev"),
-        1e-5,
-        1e-5,
-        1e-5,
-    )
-
-
-@pytest.mark.parametrize("truncate", [1, 2, 9])
-@pytest.mark.parametrize("name", DEGENERATE)
-def test_degenerate_references_do_no_harm(name, truncate):
-    science, references = _scene(5, 2, (6, 7))
-    references = DEGENERATE[name](references)
-    found = _klip(science, references, truncate)
-    assert np.isfinite(found.residual).all()
-    assert np.isfinite(found.error).all()
-    gradients = jax.grad(lambda s, r: sum(jnp.sum(jnp.sin(a)) for a in _outputs(s, r, truncate)), (0, 1))(
-        science, references
-    )
-    assert all(np.isfinite(gradient).all() for gradient in gradients)
-    tangent = jax.jvp(lambda r: _outputs(science, r, truncate), (references,), (jnp.cos(references),))[1]
-    assert all(np.isfinite(leaf).all() for leaf in tangent)
-
-
-@pytest.mark.parametrize("truncate", [2, 9])
-def test_repeated_and_zero_references_add_nothing_to_a_full_basis(truncate):
-    science, references = _scene(5, 2, (6, 7))
-    more = jnp.concatenate([references, references[:2], jnp.zeros((2, 6, 7))])
-    found, expected = _klip(science, more, 20), _klip(science, references, 20)
-    np.testing.assert_allclose(found.residual, expected.residual, atol=1e-9)
-    assert found.n_modes.tolist() == [5]
-    zeros = jnp.concatenate([references, jnp.zeros((2, 6, 7))])
-    np.testing.assert_allclose(
-        _klip(science, zeros, truncate).residual, _klip(science, references, truncate).residual, atol=1e-10
-    )
-
-
 def test_single_precision():
     """The star is hundreds of times brighter than the noise; single precision costs a few per cent of the noise."""
-    science, references = _scene(30, 4, (60, 60), noise=0.02)
-    exact = np.asarray(_klip(science, references, 20).residual)
-    found = _klip(science.astype(jnp.float32), references.astype(jnp.float32), 20)
+    science, references = scene(30, 4, (60, 60), noise=0.02)
+    exact = np.asarray(run_klip(science, references, 20).residual)
+    found = run_klip(science.astype(jnp.float32), references.astype(jnp.float32), 20)
     assert found.residual.dtype == found.error.dtype == jnp.float32
     assert np.std(np.asarray(found.residual) - exact) < 0.05 * exact.std()
     assert np.std(found.residual) < 1.002 * exact.std()
