@@ -1,6 +1,6 @@
 """The steps of a reduction, each a pure function of arrays written for one item and vmapped by its callers."""
 
-from .align import Registration, register, register_all
+from .align import Registration, register, register_all, unregistered
 from .apertures import APERTURE_RADII, aperture_mask, at_apertures, correlation_factors
 from .blur import blur
 from .border import crop_border, pad_and_taper
@@ -13,6 +13,7 @@ from .outliers import Outliers, flag_outliers
 from .overlap import Overlap, overlap, overlap_window
 from .pedestal import Pedestal, pedestal
 from .predict import predict_star
+from .registration_weight import registration_weight
 from .repair import Repaired, repair_bad_pixels
 from .resample import Resampled, drizzle_finish, resample
 from .scan import visited_pixels
@@ -67,6 +68,7 @@ __all__ = [
     "references_variance",
     "register",
     "register_all",
+    "registration_weight",
     "repair_bad_pixels",
     "resample",
     "residual_error",
@@ -75,6 +77,7 @@ __all__ = [
     "spread",
     "stack_references",
     "subtract",
+    "unregistered",
     "update",
     "visited_pixels",
 ]
@@ -82,6 +85,7 @@ __all__ = [
 # Public here, yet not in the registry: they work on concrete arrays to choose static sizes, or are the parts of an
 # accumulation whose whole (gram, resample) is what the registry tests.
 HOST_FUNCTIONS = {
+    "unregistered",
     "overlap_window",
     "visited_pixels",
     "init_gram",

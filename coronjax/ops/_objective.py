@@ -49,6 +49,7 @@ class Solution(NamedTuple):
     determined: Bool[Array, ""]
     converged: Bool[Array, ""]
     n_iterations: Int[Array, ""]
+    means: Float[Array, "3"] | None  # of S and its derivatives in the shift (those first), where a pedestal is fitted
 
 
 def weighted_mean(image: Float[Array, "y x"], squared: Float[Array, "y x"]) -> Float[Array, ""]:
@@ -110,7 +111,14 @@ def solve(
 
     minimum = minimise(objective, start, max_iterations)
     cross, power = product.derivatives(minimum.params), _power(weighted, minimum.params)
-    return _describe(cross, power, minimum, (power[0] > weighted.floor) & (energy > floor))
+    found = _describe(cross, power, minimum, (power[0] > weighted.floor) & (energy > floor))
+    return found if weighted.mean is None else found._replace(means=_means(moving, weighted, found.shift))
+
+
+def _means(moving: Moving, weighted: Weighted, shift: Array) -> Float[Array, "3"]:
+    """Weighted means of the shifted image and its derivatives, those first."""
+    m, dm, _ = weighted.mean.derivatives(shift)
+    return jnp.append(dm, m) / weighted.total + jnp.array([0.0, 0.0, 1.0], dm.dtype) * moving.offset
 
 
 def _power(weighted: Weighted, shift: Array) -> Derivatives:
@@ -181,4 +189,5 @@ def _describe(product: Derivatives, power: Derivatives, minimum: Minimum, struct
         determined,
         minimum.converged & determined,
         minimum.n_iterations,
+        None,
     )

@@ -72,27 +72,29 @@ def fit(
     """The registration of one target."""
     target = jax.lax.stop_gradient(images.target)
     found = solve(target, prepared, weighted, search, prefer_near, max_iterations)
-    return _polish(found, images, pedestal=weighted.mean is not None)
+    return _polish(found, images)
 
 
-def _polish(found: Solution, images: Images, *, pedestal: bool) -> Registration:
+def _polish(found: Solution, images: Images) -> Registration:
     """One Newton step on the images themselves: it carries the derivatives and takes off the last rounding errors."""
     target, moving, weight = images[:3]
     ny, nx = moving.shape
     shifted, along_x, along_y = shift_derivatives(jnp.fft.rfft2(moving), found.shift, (ny, nx))
     left = target - found.scale * shifted
-    level = weighted_mean(left, weight**2) if pedestal else jnp.zeros_like(found.scale)
-    residual = ((left - level) if pedestal else left) * weight
+    level = jnp.zeros_like(found.scale)
+    if found.means is not None:
+        level = weighted_mean(left, weight**2)
+        left = left - level
+    residual = left * weight
     tangents = along_x, along_y, shifted
     slopes = [image * weight * residual for image in tangents]
     step = found.inverse @ jnp.stack([jnp.sum(slope) for slope in slopes]) / found.slope_unit
     step = jnp.where(found.converged, step, 0)
-    if pedestal:  # it follows the other three
-        means = jnp.stack([weighted_mean(image, weight**2) for image in tangents])
-        level = jnp.where(found.determined, level - found.scale * means @ step, 0)
+    if found.means is not None:  # the level follows the other three
+        level = jnp.where(found.determined, level - found.scale * found.means @ step, 0)
     total = jnp.sum(weight**2)
     rms = _root(jnp.sum(residual**2) / jnp.where(total > 0, total, 1))
-    by_noise, by_mismatch = _errors(found, *jax.lax.stop_gradient((images, tangents, residual)), pedestal)
+    by_noise, by_mismatch = _errors(found, *jax.lax.stop_gradient((images, tangents, residual)))
     return Registration(
         shift=found.shift + step[:2],
         scale=found.scale * (1 + step[2]),
@@ -106,14 +108,14 @@ def _polish(found: Solution, images: Images, *, pedestal: bool) -> Registration:
 
 
 def _errors(
-    found: Solution, images: Images, tangents: tuple[Array, Array, Array], residual: Array, pedestal: bool
+    found: Solution, images: Images, tangents: tuple[Array, Array, Array], residual: Array
 ) -> tuple[Float[Array, "3"], Float[Array, "3"]]:
     """Standard errors of sx, sy and scale by noise, and by the rest of the residual (given times the weight)."""
-    slopes = slopes_of(tangents, images.weight, pedestal)
+    slopes = slopes_of(tangents, images.weight, found.means)
     counts = images.weight != 0
     unweighted = jnp.where(counts, residual / jnp.where(counts, images.weight, 1), 0)
     if images.target_variance is None and images.moving_variance is None:
-        noise = from_residuals(found, slopes, unweighted, jnp.count_nonzero(counts), 4 if pedestal else 3)
+        noise = from_residuals(found, slopes, unweighted, jnp.count_nonzero(counts), 3 if found.means is None else 4)
     else:
         variance = jnp.zeros_like(residual)
         if images.target_variance is not None:

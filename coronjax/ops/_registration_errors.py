@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ._objective import Solution, weighted_mean
+from ._objective import Solution
 
 BLOCK = 8  # pixels: holds a resolution element or two
 
@@ -21,10 +21,12 @@ class Slopes(NamedTuple):
     shifted: Float[Array, "y x"]
 
 
-def slopes_of(images: tuple[Array, Array, Array], weight: Float[Array, "y x"], pedestal: bool) -> Slopes:
-    """From the shifted image and its derivatives, in the order of `Slopes`."""
-    if pedestal:
-        along_x, along_y, shifted = (image - weighted_mean(image, weight**2) for image in images)
+def slopes_of(
+    images: tuple[Array, Array, Array], weight: Float[Array, "y x"], means: Float[Array, "3"] | None
+) -> Slopes:
+    """From the shifted image and its derivatives, and their weighted means, in the order of `Slopes`."""
+    if means is not None:
+        along_x, along_y, shifted = (image - mean for image, mean in zip(images, means, strict=True))
         images = along_x, along_y, shifted
     return Slopes(*(image * weight**2 for image in images))
 
@@ -49,21 +51,12 @@ def from_blocks(found: Solution, slopes: Slopes, residual: Float[Array, "y x"]) 
 
 
 def shifted_variance(variance: Float[Array, "y x"], shift: Float[Array, "2"]) -> Float[Array, "y x"]:
-    """Variance of the noise around every pixel of a shifted image.
+    """Variance of the noise around every pixel of a shifted image, to the nearest pixel; 0 where it is not known.
 
-    The noise itself stays white under a Fourier shift. Its level is interpolated between the four nearest pixels, or
-    those of them that have any, and is never negative; the frame is periodic.
+    A Fourier shift leaves white noise white, so no more than its level moves; the frame is periodic.
     """
-    known = jnp.isfinite(variance) & (variance > 0)
-    whole = jnp.floor(shift)
-    x, y = shift - whole
-    columns, rows = whole.astype(int)
-    total = share = jnp.zeros_like(variance)
-    for weight, step in (((1 - y) * (1 - x), (0, 0)), ((1 - y) * x, (0, 1)), (y * (1 - x), (1, 0)), (y * x, (1, 1))):
-        move = rows + step[0], columns + step[1]
-        total = total + weight * jnp.roll(jnp.where(known, variance, 0), move, (0, 1))
-        share = share + weight * jnp.roll(known.astype(variance.dtype), move, (0, 1))
-    return jnp.where(share > 0, total / jnp.where(share > 0, share, 1), 0)
+    columns, rows = jnp.round(shift).astype(int)
+    return jnp.roll(jnp.where(jnp.isfinite(variance), variance, 0), (rows, columns), (0, 1))
 
 
 def _scatter(slopes: Slopes, variance: Float[Array, "y x"]) -> Float[Array, "3 3"]:

@@ -76,8 +76,7 @@ def register(
         weight: multiplies the residual; 0 leaves a pixel out. `registration_weight` makes one.
         pedestal: fit a level along with shift and scale. Static.
         target_variance: of the noise, same unit squared; ignored where `weight` is 0, may be NaN there.
-        moving_variance: likewise; what is not positive and finite counts as unknown and is taken from next to it. If
-            one of the two is given and the other not, that other has no noise.
+        moving_variance: likewise; NaN counts as 0. If one of the two is given and the other not, that has no noise.
         search: largest integer shift tried along an axis by the coarse start, pixels; None: half the frame. Static.
         prefer_near: start farther than one pixel away along an axis only where the objective is lower by this share
             than nearer to zero. Where a mask fixed on the detector dominates, the least of several minima need not be
