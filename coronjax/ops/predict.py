@@ -80,19 +80,20 @@ def _fit(terms: Array, target: Array, error: Array, fitted: Array) -> Array:
     prior = jnp.where(fitted, 1.0, 0.0).astype(terms.dtype)
     size = jnp.maximum(jnp.max(jnp.abs(target)), jnp.finfo(terms.dtype).tiny)
     prediction = jnp.abs(terms[0]) * size  # of the right size: only for the first weights
-    robust = prior
-    for _ in range(_STEPS):
+
+    def fit(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        prediction, robust = state
         expected = error**2 + (_MISMATCH * prediction) ** 2
         weight = prior * robust / jnp.where(expected > 0, expected, 1)
         weight = weight / jnp.maximum(jnp.max(weight), jnp.finfo(terms.dtype).tiny)
         normal = jnp.einsum("iyx,jyx,yx->ij", terms, terms, weight)
         scale = jnp.sqrt(jnp.where(jnp.diag(normal) > 0, jnp.diag(normal), 1))
         right = jnp.einsum("iyx,yx,yx->i", terms, target, weight) / scale
-        numbers = (
-            jnp.linalg.solve(normal / jnp.outer(scale, scale) + ridge * jnp.eye(len(terms), dtype=terms.dtype), right)
-            / scale
-        )
-        prediction = jnp.einsum("i,iyx->yx", numbers, terms)
+        system = normal / jnp.outer(scale, scale) + ridge * jnp.eye(len(terms), dtype=terms.dtype)
+        prediction = jnp.einsum("i,iyx->yx", jnp.linalg.solve(system, right) / scale, terms)
         expected = error**2 + (_MISMATCH * prediction) ** 2
         robust = 1 / (1 + (target - prediction) ** 2 / jnp.where(expected > 0, _TOLERANCE * expected, 1))
-    return prediction
+        return (prediction, robust), None
+
+    # A loop, compiled once for all its steps.
+    return jax.lax.scan(fit, (prediction, prior), None, _STEPS)[0][0]
