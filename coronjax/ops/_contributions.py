@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -45,13 +46,29 @@ def is_reached(weight: Float[Array, "*n"]) -> Bool[Array, "*n"]:
     return weight.astype(jnp.float32) > 0
 
 
-def weighted_noise(cube: Cube, time: Float[Array, ""], by_noise: bool) -> list[Float[Array, "y x"]]:
-    """Each variance of an exposure's weighted sum over its integrations, pixel by pixel on the detector.
+def detector_sums(
+    cube: Cube, level: Float[Array, ""], time: Float[Array, ""], by_noise: bool
+) -> tuple[Float[Array, "v+2 y x"], Float[Array, "int y x"], Bool[Array, "int y x"]]:
+    """Add up the integrations of an exposure where they lie, pixel by pixel on the detector.
 
-    The square of ERR stands for the variances where there are none.
+    First the sums of weighted values, of weights and of each variance times squared weight (the square of ERR stands
+    for the variances where there are none); then the weight of every integration; then which pixels it uses.
     """
-    usable, weight = usable_weights(cube, time, by_noise)
-    return [jnp.sum(weight**2 * sound(v, usable), 0) for v in variances_of(cube) or [cube.err**2]]
+
+    @jax.checkpoint
+    def contribution(plane: Cube, level: Array, time: Array) -> tuple[Array, Array, Array]:
+        usable, weight = usable_weights(plane, time, by_noise)
+        values = weight * (jnp.where(usable, plane.sci, 0) - level)
+        noise = [weight**2 * sound(v, usable) for v in variances_of(plane) or [plane.err**2]]
+        return jnp.stack([values, weight, *noise]), weight, usable
+
+    def add(total: Array, plane: Cube) -> tuple[Array, tuple[Array, Array]]:
+        more, weight, usable = contribution(plane, level, time)
+        return total + more, (weight, usable)
+
+    n_sums = 2 + max(len(variances_of(cube)), 1)
+    total, (weights, usable) = jax.lax.scan(add, jnp.zeros((n_sums, *cube.sci.shape[1:]), cube.sci.dtype), cube)
+    return total, weights, usable
 
 
 def drizzled_plane(

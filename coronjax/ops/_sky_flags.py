@@ -43,11 +43,13 @@ def add_flags(
     def add(group: Array, sums: Array) -> Array:
         rows = jax.lax.dynamic_slice_in_dim(order, _AT_ONCE * group, _AT_ONCE)
 
-        def behind(row: Array) -> Array:
-            has = (dq >> jnp.minimum(row, N_BITS - 1).astype(jnp.uint32)) & 1
-            return jnp.sum(jnp.where((row == TOTAL) | (has == 1), weight, 0), 0)
+        def behind(image: Array, plane: tuple[Array, Array]) -> tuple[Array, None]:
+            flags, own = plane
+            has = (flags >> jnp.minimum(rows, N_BITS - 1).astype(jnp.uint32)[:, None, None]) & 1
+            return image + jnp.where((rows == TOTAL)[:, None, None] | (has == 1), own, 0), None
 
-        return sums.at[rows].add(spread(table, jax.vmap(behind)(rows)), mode="drop")
+        image, _ = jax.lax.scan(behind, jnp.zeros((_AT_ONCE, *dq.shape[1:]), sums.dtype), (dq, weight))
+        return sums.at[rows].add(spread(table, image), mode="drop")
 
     return jax.lax.fori_loop(0, -(-jnp.sum(occurs.astype(jnp.int32)) // _AT_ONCE), add, sums)
 

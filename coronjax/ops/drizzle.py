@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal
 
 import equinox as eqx
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..cube import Cube
-from ._contributions import drizzled_plane, root, sound, usable_weights, weighted_noise
+from ._contributions import detector_sums, drizzled_plane, root, sound
 from ._sky_flags import add_flags, init_flags
 from .overlap import Overlap
 from .shared_noise import SharedNoise
@@ -104,35 +105,56 @@ def drizzle_add(
         >>> float(drizzle_add(drizzle_init((2, 2), cube, n_planes=1), table, cube).weight.sum())
         4.0
     """
+    return add_exposure(*(sums, table, cube, exposure_time, background), shared=shared, weight_type=weight_type)[0]
+
+
+def add_exposure(
+    sums: DrizzleSums,
+    table: Overlap,
+    cube: Cube,
+    exposure_time: float | Float[Array, ""],
+    background: float | Float[Array, ""],
+    *,
+    shared: SharedNoise | None,
+    weight_type: Literal["ivm", "exptime"],
+) -> tuple[DrizzleSums, Float[Array, "y_in x_in"]]:
+    """Do as `drizzle_add` does, and return the variance of the weighted sum of the integrations on the detector."""
     level = jnp.asarray(background, cube.sci.dtype)
     time = jnp.asarray(1.0 if weight_type == "ivm" else exposure_time, cube.sci.dtype)
     by_noise = weight_type == "ivm" and cube.var_rnoise is not None
-    step = _add_propagated if sums.omega is None else _add_drizzled
-    data, weight, context, variances, omega, n_planes = step(sums, table, cube, level, time, by_noise)
-    _, weights = usable_weights(cube, time, by_noise)
-    added = sums.shared if shared is None else _add_shared(sums.shared, table, shared, weights)
+    total, weights, usable = detector_sums(cube, level, time, by_noise)
+    if sums.omega is None:
+        sums = _add_propagated(sums, table, total, usable, cube.valid)
+    else:
+        sums = _add_drizzled(sums, table, cube, level, time, by_noise)
+    added = sums.shared if shared is None else _add_shared(sums.shared, table, shared, total[1])
     flags = None if sums.flags is None else add_flags(sums.flags, table, cube.dq, cube.valid, weights)
-    return DrizzleSums(data, weight, context, variances, omega, added, flags, n_planes)
+    return dataclasses.replace(sums, shared=added, flags=flags), total[2:].sum(0)
 
 
 def _add_propagated(
-    sums: DrizzleSums, table: Overlap, cube: Cube, level: Array, time: Array, by_noise: bool
-) -> tuple[Array, Array, Array, tuple[Array | None, ...], None, Array]:
+    sums: DrizzleSums,
+    table: Overlap,
+    total: Float[Array, "v+2 y_in x_in"],
+    usable: Bool[Array, "int y_in x_in"],
+    valid: Bool[Array, " int"],
+) -> DrizzleSums:
     """The integrations share one geometry, so they are added before they are spread; variances by squared shares."""
-    usable, weight = usable_weights(cube, time, by_noise)
-    values = weight * (jnp.where(usable, cube.sci, 0) - level)
-    plain = spread(table, jnp.stack([values.sum(0), weight.sum(0)]))
-    noise = weighted_noise(cube, time, by_noise)
-    more = iter(spread(squared(table), jnp.stack(noise)))
-    variances = tuple(None if total is None else total + next(more) for total in sums.variances)
-    context = sums.context | spread_context(table, usable, cube.valid, sums.n_planes, len(sums.context))
-    n_planes = sums.n_planes + cube.valid.sum(dtype=sums.n_planes.dtype)
-    return sums.data + plain[0], sums.weight + plain[1], context, variances, None, n_planes
+    data, weight = spread(table, total[:2])
+    more = iter(spread(squared(table), total[2:]))
+    return dataclasses.replace(
+        sums,
+        data=sums.data + data,
+        weight=sums.weight + weight,
+        context=sums.context | spread_context(table, usable, valid, sums.n_planes, len(sums.context)),
+        variances=tuple(None if own is None else own + next(more) for own in sums.variances),
+        n_planes=sums.n_planes + valid.sum(dtype=sums.n_planes.dtype),
+    )
 
 
 def _add_drizzled(
     sums: DrizzleSums, table: Overlap, cube: Cube, level: Array, time: Array, by_noise: bool
-) -> tuple[Array, Array, Array, tuple[Array | None, ...], Array, Array]:
+) -> DrizzleSums:
     """One integration after another: each has its own variances and its own weight in the mean of them."""
     present = [i for i, total in enumerate(sums.variances) if total is not None]
     contribution = jax.checkpoint(lambda plane, level, time: drizzled_plane(table, plane, level, time, by_noise))
@@ -150,15 +172,19 @@ def _add_drizzled(
     (total, weighted, context, n), _ = jax.lax.scan(add, start, cube)
     variances = dict(zip(present, total[2:], strict=True))
     # The planes share one geometry, so their weighted values are added before they are spread.
-    data = sums.data + spread(table, weighted)
-    return data, total[0], context, tuple(variances.get(i) for i in range(4)), total[1], n
+    return dataclasses.replace(
+        sums,
+        data=sums.data + spread(table, weighted),
+        weight=total[0],
+        context=context,
+        variances=tuple(variances.get(i) for i in range(4)),
+        omega=total[1],
+        n_planes=n,
+    )
 
 
-def _add_shared(
-    sums: SharedNoise, table: Overlap, shared: SharedNoise, weights: Float[Array, "int y x"]
-) -> SharedNoise:
+def _add_shared(sums: SharedNoise, table: Overlap, shared: SharedNoise, weight: Float[Array, "y x"]) -> SharedNoise:
     """What all integrations share counts with the weight of the whole exposure."""
-    weight = weights.sum(0)
     used: Bool[Array, "y x"] = weight > 0
     references, speckles = sums.references, sums.speckles
     if references is not None and shared.references is not None:

@@ -11,10 +11,10 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from ..cube import Cube
 from ..options import Resample
-from ._contributions import is_reached, root, weighted_noise
+from ._contributions import is_reached, root
 from ._sky_flags import dominant_flags
 from .apertures import at_apertures, correlation_factors
-from .drizzle import DrizzleSums, drizzle_add, drizzle_init
+from .drizzle import DrizzleSums, add_exposure, drizzle_init
 from .overlap import Overlap, overlap
 from .shared_noise import SharedNoise
 
@@ -116,7 +116,6 @@ def resample(
         variances=options.variances,
         flags=options.flags,
     )
-    by_noise = options.weight_type == "ivm" and cubes.var_rnoise is not None
 
     def add(sums: DrizzleSums, exposure: tuple) -> tuple[DrizzleSums, tuple]:
         cube, pixel_map, time, level, used, own = exposure
@@ -128,17 +127,10 @@ def resample(
             window=window,
             used=used,
         )
-        sums = drizzle_add(
-            *(sums, table, cube),
-            exposure_time=time,
-            background=level,
-            shared=own,
-            weight_type=options.weight_type,
-        )
+        sums, noise = add_exposure(*(sums, table, cube, time, level), shared=own, weight_type=options.weight_type)
         if options.variances == "drizzled":
             return sums, (table.n_lost, None, None)
-        noise = weighted_noise(cube, time.astype(cube.sci.dtype), by_noise)
-        return sums, (table.n_lost, at_apertures(table), sum(noise))
+        return sums, (table.n_lost, at_apertures(table), noise)
 
     sums, (n_lost, tables, noise) = jax.lax.scan(
         add, sums, (cubes, pixel_maps, exposure_times, background, visited, shared)
