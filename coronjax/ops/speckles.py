@@ -89,7 +89,8 @@ def speckle_variance(
         star: (x, y), pixels.
         fwhm: $\lambda / D$, pixels, at most 20. Traced.
         model: image of the star that was subtracted, MJy/sr, finite; by default of even contrast.
-        good: pixels that may be used; by default all that are finite. Leave known sources out here.
+        good: pixels that may be used; by default all that are finite. Leave bright sources out here: the wings of one
+            that stands out a hundredfold double the variance at its distance and more.
 
     Returns:
         Variance, (MJy/sr)^2, never negative; 0 where the noise explains the residual. Finite everywhere.
