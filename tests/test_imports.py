@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "report": {"cube", "options", "result", "pipeline", "inspection", "demo"},
     "commands": {"options", "pipeline", "report", "inspection", "simulate", "demo"},
     "demo": {"cube", "pipeline", "result", "session", "analysis", "simulate"},
+    "star": {"errors", "options", "io", "simulate"},
     "simulate": {"cube", "errors", "io"},
     "forward": {"cube", "options", "errors", "ops", "chain", "reduction"},
     "analysis": {"cube", "options", "errors", "ops", "chain", "reduction"},

@@ -37,7 +37,7 @@ class CommonStar:
     errors: tuple[tuple[float, float], ...]  # of those, pixels
     corrections: tuple[tuple[float, float], ...]  # added to an exposure's pixels before its old WCS, pixels
     disagreement: float  # largest distance between the exposures' own star positions on the sky, mas
-    expected: float  # what their errors explain of it, mas
+    expected: float  # what their errors explain of it, mas, at least 1
     sources: tuple[str, ...]  # of the positions
 
     @property
@@ -77,7 +77,12 @@ class CommonStar:
 
 
 def common_star(
-    exposures: Sequence[Exposure], pixels: np.ndarray, errors: np.ndarray, sources: Sequence[str]
+    exposures: Sequence[Exposure],
+    pixels: np.ndarray,
+    errors: np.ndarray,
+    sources: Sequence[str],
+    *,
+    relative: np.ndarray | None = None,
 ) -> CommonStar:
     r"""Agree on the star's place on the sky, and what moves every exposure's WCS onto it.
 
@@ -90,6 +95,7 @@ def common_star(
         pixels: 0-based (x, y) of the star in each, [exp 2].
         errors: their standard errors, pixels, [exp 2].
         sources: where each comes from: `"wcs"` leaves all corrections zero.
+        relative: errors of the differences between exposures where they are known better, pixels, [exp 2].
 
     Returns:
         `CommonStar`.
@@ -98,6 +104,7 @@ def common_star(
         ExposureError: an exposure's WCS does not reach its star.
     """
     pixels, errors = np.asarray(pixels, float), np.asarray(errors, float)
+    relative = errors if relative is None else np.asarray(relative, float)
     maps = [exposure_wcs(exposure)[0] for exposure in exposures]
     places = np.array([wcs(*pixel, with_bounding_box=False) for wcs, pixel in zip(maps, pixels, strict=True)], float)
     for exposure, place in zip(exposures, places, strict=True):
@@ -106,12 +113,12 @@ def common_star(
     origin = (float(places[0, 0]), float(places[0, 1]))
     plane = np.stack(gnomonic(places[:, 0], places[:, 1], origin), axis=1)  # [exp 2], degrees
     scales = [_pixel_scale(wcs, pixel) for wcs, pixel in zip(maps, pixels, strict=True)]
-    weights = 1 / np.maximum((errors**2).mean(axis=1), 1e-12)
+    weights = 1 / np.maximum((relative**2).mean(axis=1), 1e-12)
     mean = weights @ plane / weights.sum()
     ra, dec = degnomonic(mean[:1], mean[1:], origin)
     sky = (float(ra[0]), float(dec[0]))
     apart = plane[:, None] - plane[None]
-    error = np.array(scales) * np.sqrt((errors**2).sum(axis=1))
+    error = np.array(scales) * np.sqrt((relative**2).sum(axis=1))
     if all(source == "wcs" for source in sources):
         corrections = [(0.0, 0.0)] * len(exposures)
     else:
@@ -122,7 +129,7 @@ def common_star(
         errors=tuple((float(x), float(y)) for x, y in errors),
         corrections=tuple(corrections),
         disagreement=float(np.hypot(*np.moveaxis(apart, -1, 0)).max()) * _MAS,
-        expected=float(np.hypot(error[:, None], error[None]).max()) * _MAS,
+        expected=max(1.0, float(np.hypot(error[:, None], error[None]).max()) * _MAS),
         sources=tuple(sources),
     )
 

@@ -127,7 +127,7 @@ def behind_mask(mode: Mode, filter: Filter, field: Any, wavelength: float) -> An
     if mode.mask == "spot":
         blocked, matrix = _spot(filter.mask_size, wavelength)
         return field - matrix.conj().T @ (blocked * (matrix @ field @ matrix.T)) @ matrix.conj()
-    mask = _smooth_mask(mode.name, filter.name, wavelength)
+    mask = _smooth_mask(mode.name, filter.name, wavelength).astype(field.real.dtype)
     return xp.fft.ifft2(xp.fft.fft2(field, (PADDED, PADDED)) * mask)[:CELLS, :CELLS]
 
 

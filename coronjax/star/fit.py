@@ -9,20 +9,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .model import Slopes, StarModel, wavefront_modes
-from .start import coarse_place
+from .start import Start, coarse_places
 
 if TYPE_CHECKING:
     from ..simulate.modes import Filter, Mode
     from .images import StarImage
 
 # What is known beforehand, as standard deviations.
-MASK = 0.3  # pixels, of the mask from where the model's image fits best
+MASK = 0.7  # pixels, of the mask from where the model's image fits best
 SOURCE = 0.030  # arcsec, of a star from the mask: target acquisition leaves 6 to 20 mas
 WAVEFRONT = 50e-9  # metres rms, over all modes
 MISMATCH = 0.1  # of the light in a pixel's surroundings: what no wavefront of the model explains
-COMPANION, HIDDEN = 10.0, 2.5  # brighter than this many scatters is a companion, hidden so far (wavelength over diameter)
+FLUX = 0.5  # share, of the star from the first estimate
+COMPANION, HIDDEN = (
+    10.0,
+    2.5,
+)  # brighter than this many scatters is a companion, hidden so far (wavelength over diameter)
 STEPS, ENOUGH = 14, 2e-3  # of Gauss and Newton at most; until the misfit falls by less than this share
-WORST = 6.0  # misfit over what noise and MISMATCH explain, beyond which the model is of no use
+GOOD = 1.4  # misfit over what noise and MISMATCH explain, with which no other place is tried
+# Misfit over what noise and MISMATCH explain, beyond which the model is of no use: where the image shows its own noise,
+# a good fit has about 1; else up to 2.
+WORST_SMOOTH, WORST = 1.6, 2.4
+# What the covariance leaves out: mismatch is alike in neighbouring pixels, and an unknown wavefront looks a little like
+# a move. Measured on simulated wavefronts of 20 to 70 nm.
+SCALE, ABSOLUTE = 2.0, 0.003  # of the errors; arcsec, of stars and mask together
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +40,8 @@ class Fit:
     """Where the stars are."""
 
     stars: np.ndarray  # [exp 2] (x, y), 0-based pixels
-    errors: np.ndarray  # [exp 2] of the stars against each other, pixels, mismatch included
+    errors: np.ndarray  # [exp 2] standard errors, pixels, mismatch included
+    relative: np.ndarray  # [exp 2] of the stars against their mean over the exposures
     mask: np.ndarray  # [2] centre of the mask, pixels
     misfit: np.ndarray  # [exp] scatter of the residual over what noise and mismatch explain
     doubt: str  # why the fit is not to be relied on; empty: it is
@@ -44,6 +55,7 @@ class Fit:
 @dataclass(frozen=True, eq=False)
 class _Data:
     image: np.ndarray  # [y x]
+    noise: np.ndarray  # [y x] its standard deviation
     weight: np.ndarray  # [y x] inverse variance, mismatch included; 0 where a pixel is bad
 
 
@@ -57,16 +69,15 @@ class _State:
     misfit: np.ndarray  # [exp]
 
 
-def fit_star(
-    of: tuple[Mode, Filter], images: Sequence[StarImage], near: Sequence[tuple[float, float]]
-) -> Fit | str:
+def fit_star(of: tuple[Mode, Filter], images: Sequence[StarImage], near: Sequence[tuple[float, float]]) -> Fit | str:
     r"""Fit the place of the star in every image, and what they share: mask and wavefront.
 
-    $$ \min \sum_{e, p} w_{ep} \left( d_{ep} - f_e I_p(c, W, s_e) - b_e \right)^2 + \text{what is known of } c, W, s_e $$
+    $$ \min \sum_{e, p} w_{ep} \left( d_{ep} - f I_p(c, W, s_e) - b_e \right)^2
+       + \frac{c^2}{\sigma_c^2} + \sum_j \frac{W_j^2}{\sigma_j^2} + \sum_e \frac{s_e^2}{\sigma_s^2} $$
 
-    by Gauss and Newton with Marquardt's damping, flux f and pedestal b solved for inside. Weights hold noise and a
-    share of the light about a pixel, fall where a residual is large (a companion, a cosmic ray), and are scaled so that
-    the scatter of the residual is what they say.
+    by Gauss and Newton with Marquardt's damping: mask c, wavefront W, flux f, stars s, pedestals b. Weights hold noise
+    and a share of the light about a pixel, fall where a residual is large (a companion, a cosmic ray), and are scaled so
+    that the scatter of the residual is what they say.
 
     Args:
         of: the coronagraph.
@@ -82,25 +93,52 @@ def fit_star(
 
     mode, filter = of
     coronagraph = make_coronagraph(mode.name, filter.name)
-    start = coarse_place(coronagraph, images, near, prior_wavefront())
-    if start is None:
-        return "the star is too close to the edge, or too few pixels about it are good"
-    problem = _Problem(StarModel(coronagraph, start.size), [_cut(i, start.corner, start.size) for i in images], start.place)
-    point, state = problem.solve()
-    return problem.result(point, state, np.array(start.corner))
+    best: Fit | None = None
+    for start in coarse_places(coronagraph, images, near, prior_wavefront()):
+        problem = _Problem(StarModel(coronagraph, start.size), images, start)
+        found = problem.result(*problem.solve())
+        if best is None or found.misfit.sum() < best.misfit.sum():
+            best = found
+        if best.misfit.max() < GOOD:
+            break
+    return best or "the star is too close to the edge, or too few pixels about it are good"
 
 
-def _cut(image: StarImage, corner: tuple[int, int], size: int) -> _Data:
-    """The square of an image, its weights with mismatch; a disc of it counts."""
-    from scipy.ndimage import uniform_filter
+def _cut(image: StarImage, corner: tuple[int, int], size: int, *, smooth: bool) -> _Data:
+    """The square of an image, its weights with mismatch; a disc of it counts.
 
+    Where the optics leave no structure as fine as a pixel (`smooth`), the image itself shows its noise.
+    """
     rows, columns = slice(corner[1], corner[1] + size), slice(corner[0], corner[0] + size)
     data, noise = image.image[rows, columns], image.noise[rows, columns]
     y, x = np.indices(data.shape) - (size - 1) / 2
     good = np.isfinite(noise) & (np.hypot(x, y) < size / 2)
-    about = uniform_filter(np.abs(np.where(good, data, 0)), 5) / np.maximum(uniform_filter(good * 1.0, 5), 1e-3)
-    variance = np.where(good, noise, 1.0) ** 2 + (MISMATCH * about) ** 2
-    return _Data(np.where(good, data, 0.0), np.where(good, 1 / variance, 0.0))
+    data = np.where(good, data, 0.0)
+    noise = np.where(good, noise, 1.0)
+    if smooth:
+        noise = noise * _excess(data, noise, good)
+    return _Data(data, noise, _weight(data, noise, good))
+
+
+def _excess(data: np.ndarray, noise: np.ndarray, good: np.ndarray) -> float:
+    """Scatter from pixel to pixel where there is little light, over what the noise explains; at least 1."""
+    from scipy.ndimage import uniform_filter
+
+    share = uniform_filter(good * 1.0, 3)
+    about = uniform_filter(data, 3) / np.maximum(share, 0.1)
+    faint = good & (share > 0.99) & (np.abs(about) <= np.median(np.abs(about[good])))
+    if not faint.any():
+        return 1.0
+    deviation = np.abs(data - about)[faint] / noise[faint]
+    return max(1.0, float(np.median(deviation)) / 0.674 / np.sqrt(8 / 9))
+
+
+def _weight(light: np.ndarray, noise: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Inverse variance by noise and by mismatch, a share of the light within two pixels."""
+    from scipy.ndimage import uniform_filter
+
+    about = uniform_filter(np.abs(light) * good, 5) / np.maximum(uniform_filter(good * 1.0, 5), 0.04)
+    return np.where(good, 1 / (noise**2 + (MISMATCH * about) ** 2), 0.0)
 
 
 def prior_wavefront() -> np.ndarray:
@@ -115,23 +153,29 @@ def prior_wavefront() -> np.ndarray:
 
 
 class _Problem:
-    """Parameters are the mask's centre (2, pixels), the wavefront's modes, and the star behind the mask (2, pixels) of
-    every exposure."""
+    """What is minimised.
 
-    def __init__(self, model: StarModel, data: list[_Data], place: np.ndarray) -> None:
-        self.model, self.data, self.place = model, data, place
+    Its parameters are those that the exposures share, the mask's centre (2, pixels), the wavefront's modes (metres) and
+    the flux over its first estimate less 1; and the star behind the mask of each (2, pixels).
+    """
+
+    def __init__(self, model: StarModel, images: Sequence[StarImage], start: Start) -> None:
+        self.model, self.place, self.corner = model, start.place, np.array(start.corner)
+        self.smooth = model.resolution > 4
+        data = self.data = [_cut(image, start.corner, start.size, smooth=self.smooth) for image in images]
         self.scale = model.coronagraph.mode.pixel_scale
         self.modes, wavefront = wavefront_modes()[0], prior_wavefront()
-        self.count = 2 + len(wavefront)
+        self.count = 3 + len(wavefront)
         stars = np.full(2 * len(data), SOURCE / self.scale)
-        self.known = np.concatenate([[MASK, MASK], wavefront, stars])
-        self.fields = model.wavefront_fields(place)
+        self.known = np.concatenate([[MASK, MASK], wavefront, [FLUX], stars])
+        self.fields = model.wavefront_fields(start.place)
         self.weights = [d.weight for d in data]
 
     def solve(self) -> tuple[np.ndarray, _State]:
         """From a flat wavefront downhill."""
         point, damping, accepted = np.zeros(len(self.known)), 1e-2, 0
         views = self.views(point)
+        self.flux = self.first_flux(views)
         state = self.equations(point, views)
         for _ in range(STEPS):
             damped = state.matrix + damping * np.diag(np.diag(state.matrix))
@@ -144,7 +188,7 @@ class _Problem:
             settled = state.cost - cost < ENOUGH * state.cost
             point, views, damping, accepted = trial, seen, max(damping / 10, 1e-6), accepted + 1
             if accepted == 2:
-                self.hide_companions(views)
+                self.hide_companions(point, views)
             state = self.equations(point, views)
             if settled and accepted > 2:
                 break
@@ -152,82 +196,91 @@ class _Problem:
 
     def views(self, point: np.ndarray) -> list[Slopes]:
         """The model of every exposure."""
-        wavefront = np.tensordot(point[2 : self.count], self.modes, 1)
+        wavefront = np.tensordot(point[2 : self.count - 1].astype(np.float32), self.modes, 1)
         stars = point[self.count :].reshape(-1, 2)
         return [self.model.slopes(wavefront, star, self.place + point[:2]) for star in stars]
 
+    def first_flux(self, views: list[Slopes]) -> float:
+        """The median over the exposures of what fits each."""
+        found = []
+        for view, data in zip(views, self.data, strict=True):
+            shapes = np.stack([view.image.ravel(), np.ones(view.image.size)])
+            weighted = shapes * data.weight.ravel()
+            found.append(float(np.linalg.solve(weighted @ shapes.T, weighted @ data.image.ravel())[0]))
+        return float(np.median(found))
+
+    def rest(self, point: np.ndarray, view: Slopes, i: int) -> np.ndarray:
+        """What star and pedestal leave of an image, [y x]."""
+        rest = self.data[i].image - self.flux * (1 + point[self.count - 1]) * view.image
+        return np.asarray(rest - np.average(rest, weights=self.weights[i]))
+
     def cost(self, point: np.ndarray, views: list[Slopes]) -> float:
         """What is minimised."""
-        fits = (_levels(_shapes(v), w, d.image)[1] for v, w, d in zip(views, self.weights, self.data, strict=True))
-        return float(((point / self.known) ** 2).sum()) + sum(
-            float(w.ravel() @ rest**2) for w, rest in zip(self.weights, fits, strict=True)
-        )
+        misfits = (float((self.weights[i] * self.rest(point, v, i) ** 2).sum()) for i, v in enumerate(views))
+        return float(((point / self.known) ** 2).sum()) + sum(misfits)
 
-    def hide_companions(self, views: list[Slopes]) -> None:
+    def hide_companions(self, point: np.ndarray, views: list[Slopes]) -> None:
         """Give no weight to the surroundings of what is far brighter than the model."""
         from scipy.ndimage import distance_transform_edt
 
         for i, (view, data) in enumerate(zip(views, self.data, strict=True)):
-            rest = _levels(_shapes(view), self.weights[i], data.image)[1].reshape(data.image.shape)
-            typical = np.sqrt(np.median((rest**2 * data.weight)[data.weight > 0]) / 0.455)
-            bright = rest * np.sqrt(data.weight) > COMPANION * max(typical, 1.0)
-            if bright.any():
-                near = distance_transform_edt(~bright) < HIDDEN * self.model.resolution
-                if (near & (data.weight > 0)).sum() < 0.5 * (data.weight > 0).sum():
-                    self.data[i] = _Data(data.image, np.where(near, 0.0, data.weight))
+            good = data.weight > 0
+            weight = _weight(self.flux * view.image, data.noise, good)
+            deviation = self.rest(point, view, i) * np.sqrt(weight)
+            bright = deviation > COMPANION * max(1.0, float(np.median(np.abs(deviation[good]))) / 0.674)
+            near = distance_transform_edt(~bright) < HIDDEN * self.model.resolution if bright.any() else bright
+            if (near & good).sum() < 0.5 * good.sum():
+                weight = np.where(near, 0.0, weight)
+            self.data[i] = _Data(data.image, data.noise, weight)
 
     def equations(self, point: np.ndarray, views: list[Slopes]) -> _State:
         """Slope and curvature of the cost, with weights that fit the residuals."""
         matrix, gradient, misfit = np.diag(self.known**-2), -point * self.known**-2, []
-        for i, (slopes, data) in enumerate(zip(views, self.data, strict=True)):
-            shapes = _shapes(slopes)
-            rest = _levels(shapes, self.weights[i], data.image)[1]
-            self.weights[i], scale = _robust(rest, data.weight)
+        for i, view in enumerate(views):
+            self.weights[i], scale = _robust(self.rest(point, view, i), self.data[i].weight)
             misfit.append(scale)
-            levels, rest = _levels(shapes, self.weights[i], data.image)
-            weight = self.weights[i].ravel()
-            jacobian = np.concatenate([self._jacobian(slopes, levels[0]), shapes])
-            curvature, downhill = (jacobian * weight) @ jacobian.T, (jacobian * weight) @ rest
-            inner = np.linalg.solve(curvature[-2:, -2:], np.c_[curvature[-2:, :-2], downhill[-2:]])
+            weight, rest = self.weights[i].ravel(), self.rest(point, view, i).ravel()
+            jacobian = self._jacobian(view, self.flux * (1 + point[self.count - 1]))
+            jacobian -= (jacobian @ weight / weight.sum())[:, None]  # the pedestal takes the mean
             own = np.r_[0 : self.count, self.count + 2 * i : self.count + 2 * i + 2]
-            matrix[np.ix_(own, own)] += curvature[:-2, :-2] - curvature[:-2, -2:] @ inner[:, :-1]
-            gradient[own] += downhill[:-2] - curvature[:-2, -2:] @ inner[:, -1]
+            matrix[np.ix_(own, own)] += (jacobian * weight) @ jacobian.T
+            gradient[own] += (jacobian * weight) @ rest
         return _State(self.cost(point, views), matrix, gradient, np.array(misfit))
 
     def _jacobian(self, slopes: Slopes, flux: float) -> np.ndarray:
-        """Slopes of an exposure's image in mask, wavefront and its star, [parameter pixel]."""
+        """Slopes of an exposure's image in mask, wavefront, flux and its star, [parameter pixel]."""
         by_wavefront = 2 * (slopes.field.conj().astype(np.complex64) * self.fields).real
-        parts = [slopes.mask, by_wavefront, slopes.source]
+        parts = [slopes.mask, by_wavefront, slopes.image[None], slopes.source]
         return flux * np.concatenate([part.reshape(len(part), -1) for part in parts])
 
-    def result(self, point: np.ndarray, state: _State, corner: np.ndarray) -> Fit:
+    def result(self, point: np.ndarray, state: _State) -> Fit:
         """Places on the whole image, and whether to rely on them."""
-        mask = self.place + point[:2] + corner
+        mask = self.place + point[:2] + self.corner
         stars = mask + point[self.count :].reshape(-1, 2)
-        covariance = np.linalg.inv(state.matrix)
-        behind = covariance[self.count :, self.count :]
-        errors = np.sqrt(np.diag(behind)).reshape(-1, 2)
+        absolute, relative = self.errors(np.linalg.inv(state.matrix))
         doubt = ""
-        if state.misfit.max() > WORST:
-            doubt = f"the model misses the image by {state.misfit.max():.1f} times what is expected"
-        return Fit(stars, errors, mask, state.misfit, doubt)
+        if state.misfit.max() > (WORST_SMOOTH if self.smooth else WORST):
+            doubt = (
+                f"a model of the star behind the mask misses its image by {state.misfit.max():.1f} times the expected"
+            )
+        elif np.abs(point[self.count :]).max() > 4 * SOURCE / self.scale:
+            doubt = "the star would be further from the mask than it is ever put"
+        return Fit(stars, absolute, relative, mask, state.misfit, doubt)
 
-
-def _levels(shapes: np.ndarray, weight: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flux and pedestal, and what they leave of the image."""
-    weighted = shapes * weight.ravel()
-    levels = np.linalg.solve(weighted @ shapes.T, weighted @ image.ravel())
-    return levels, image.ravel() - levels @ shapes
+    def errors(self, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Standard errors of the stars, and of their deviations from their mean, pixels, [exp 2]."""
+        n = len(self.data)
+        places = np.zeros((2 * n, len(covariance)))
+        places[:, self.count :] = np.eye(2 * n)
+        deviations = np.kron(np.eye(n) - 1 / n, np.eye(2)) @ places
+        places[0::2, 0], places[1::2, 1] = 1, 1
+        absolute, relative = (np.sqrt(np.diag(m @ covariance @ m.T)).reshape(-1, 2) for m in (places, deviations))
+        return np.hypot(SCALE * absolute, ABSOLUTE / self.scale), relative * (1 if self.smooth else SCALE)
 
 
 def _robust(rest: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
     """Weights that fall with large residuals (Cauchy), scaled to the scatter of the residual; and that scatter."""
-    square = rest.reshape(weight.shape) ** 2 * weight
+    square = rest**2 * weight
     scatter = float(np.median(square[weight > 0])) / 0.455
     scale = max(1.0, scatter)
     return np.asarray(weight / scale / (1 + square / (9 * scale))), float(np.sqrt(scatter))
-
-
-def _shapes(view: Slopes) -> np.ndarray:
-    """The star and the pedestal, [2 pixel]."""
-    return np.stack([view.image, np.ones_like(view.image)]).reshape(2, -1)

@@ -32,10 +32,9 @@ def mode_of(exposure: Exposure) -> tuple[Mode, Filter] | None:
     from ..simulate.modes import MODES
 
     kind, mask, name = (str(exposure.keyword(key)) for key in ("EXP_TYPE", "CORONMSK", "FILTER"))
-    family = {"MASKA335R": "MASKA335R", "MASKALWB": "MASKALWB"}.get(mask, mask)
     for mode in MODES.values():
         for filter in mode.filters:
-            if (mode.exp_type, filter.name, filter.coronagraph) == (kind, name, family):
+            if (mode.exp_type, filter.name, filter.coronagraph) == (kind, name, mask):
                 return mode, filter
     return None
 

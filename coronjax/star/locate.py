@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import ExposureError, OptionsError
 from ..io.history import already_processed, history
-from .fit import Fit, fit_star
+from .fit import fit_star
 from .images import mode_of, star_image
 from .position import StarPosition
 
@@ -42,39 +42,45 @@ def locate_stars(exposures: Sequence[Exposure], *, options: Star) -> tuple[StarP
     if options.positions is not None:
         return _given(exposures, options.positions)
     if options.source == "wcs":
-        return tuple(_reference_pixel(exposure, "wcs", 0.0, "the WCS as it is") for exposure in exposures)
+        return _reference_pixels(exposures, "wcs", "the WCS is left as it is")
     if options.source == "header" or not exposures:
-        return _header(exposures, "as asked for")
+        return _reference_pixels(exposures, "header", "the star is taken to be on the header's reference pixel")
     found = _fitted(exposures, asked=options.source == "data")
     if not isinstance(found, str):
         return found
     if options.source == "data":
         raise OptionsError(f"star.source='data': {found}")
-    return _header(exposures, found)
+    return _reference_pixels(exposures, "header", f"the star is taken to be on the header's reference pixel: {found}")
 
 
 def _given(exposures: Sequence[Exposure], positions: Sequence[tuple[float, float]]) -> tuple[StarPosition, ...]:
     if len(positions) != len(exposures):
         raise OptionsError(f"star.positions has {len(positions)} places for {len(exposures)} science exposures")
-    return tuple(StarPosition(float(x), float(y), (0.0, 0.0), "given", note="as given") for x, y in positions)
+    return tuple(
+        StarPosition(float(x), float(y), (0.0, 0.0), (0.0, 0.0), "given", note="as given") for x, y in positions
+    )
 
 
-def _reference_pixel(exposure: Exposure, source: str, error: float, note: str) -> StarPosition:
+def _reference_pixels(
+    exposures: Sequence[Exposure], source: Literal["header", "wcs"], note: str
+) -> tuple[StarPosition, ...]:
     """The header's reference pixel as the star's place."""
+    found = []
+    for exposure in exposures:
+        error = RECENTRED_ERROR if history(exposure).recentred else HEADER_ERROR
+        found.append(StarPosition(*_reference_pixel(exposure), (error, error), (error, error), source, note=note))
+    return tuple(found)
+
+
+def _reference_pixel(exposure: Exposure) -> tuple[float, float]:
     values = []
     for keyword in ("CRPIX1", "CRPIX2"):
         value = exposure.sci_header.get(keyword)
         if not isinstance(value, (int, float)):
-            message = "the star's place is to be taken from this keyword"
+            message = "the star's place is to be looked for near this"
             raise ExposureError(message, file=exposure.path, keyword=keyword, value=value)
         values.append(float(value) - 1)
-    return StarPosition(*values, (error, error), source, note=note)  # type: ignore[arg-type]
-
-
-def _header(exposures: Sequence[Exposure], why: str) -> tuple[StarPosition, ...]:
-    errors = [RECENTRED_ERROR if history(exposure).recentred else HEADER_ERROR for exposure in exposures]
-    note = f"the star is taken to be on the header's reference pixel: {why}"
-    return tuple(_reference_pixel(e, "header", error, note) for e, error in zip(exposures, errors, strict=True))
+    return values[0], values[1]
 
 
 def _fitted(exposures: Sequence[Exposure], *, asked: bool) -> tuple[StarPosition, ...] | str:
@@ -85,11 +91,15 @@ def _fitted(exposures: Sequence[Exposure], *, asked: bool) -> tuple[StarPosition
     mode = mode_of(exposures[0])
     if mode is None:
         return "there is no model of this mask and filter"
-    found: Fit | str = fit_star(mode, [star_image(exposure) for exposure in exposures])
-    if isinstance(found, str) or not (found.reliable or asked):
-        return found if isinstance(found, str) else found.doubt
-    note = "found by a model of the star behind the mask" + (f", though {found.doubt}" if found.doubt else "")
+    near = [_reference_pixel(exposure) for exposure in exposures]
+    found = fit_star(mode, [star_image(exposure) for exposure in exposures], near)
+    if isinstance(found, str):
+        return found
+    if found.doubt and not asked:
+        return found.doubt
+    note = "the star was found by fitting a model of it behind the mask" + (f", but {found.doubt}" * bool(found.doubt))
+    mask = (float(found.mask[0]), float(found.mask[1]))
     return tuple(
-        StarPosition(*found.stars[i].tolist(), tuple(found.errors[i].tolist()), "data", tuple(found.mask.tolist()), note)
-        for i in range(len(exposures))
+        StarPosition(float(x), float(y), (float(e[0]), float(e[1])), (float(r[0]), float(r[1])), "data", mask, note)
+        for (x, y), e, r in zip(found.stars, found.errors, found.relative, strict=True)
     )

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from ..simulate.optics import Coronagraph
 
 _GRID = np.array([-0.5, 0.5]) / np.sqrt(3)  # Gauss-Legendre nodes across a pixel
-_DIAMETER = 6.5  # metres
+_DIAMETER = 6.5  # metres, of the telescope
+_WIDTH = 6.6  # metres: what a cycle across the pupil is a cycle of
 REACH = 8  # cycles across the pupil: wavefront errors up to here are fitted
 
 
@@ -27,11 +28,11 @@ class Slopes:
 
 
 class StarModel:
-    """A coronagraph's images on a square of the detector.
+    r"""A coronagraph's images on a square of the detector.
 
     The star's place behind the mask changes the field before the mask, that of the mask the field after the stop:
 
-    $$ E(p) = \\mathcal{F}_{p - c} \\left[ L \\cdot \\mathcal{M}(A \\, e^{2\\pi i (W + x \\cdot s) / \\lambda}) \\right] $$
+    $$ E(p) = \mathcal{F}_{p - c} \left[ L \cdot \mathcal{M}(A \, e^{2\pi i (W + x \cdot s) / \lambda}) \right] $$
     """
 
     def __init__(self, coronagraph: Coronagraph, size: int) -> None:
@@ -65,15 +66,19 @@ class StarModel:
         image, slopes, field = np.zeros((n, n)), np.zeros((4, n, n)), np.zeros((n, n), complex)
         tilt = self.pixel * (source[0] * self.x[None, :] + source[1] * self.x[:, None])
         for i, (wavelength, weight) in enumerate(zip(c.wavelengths.tolist(), c.weights.tolist(), strict=True)):
-            light = c.pupil.aperture * np.exp(2j * np.pi / wavelength * (wavefront + tilt))
+            phase = (2 * np.pi / wavelength * (wavefront + tilt)).astype(np.float32)
+            light = c.pupil.aperture.astype(np.float32) * np.exp(1j * phase)
             stopped = self._stopped(light, wavelength)
             in_x, in_y = self._to_detector(wavelength, centre, _GRID)
             share = (self.cell * self.pixel / wavelength) ** 2 / self.light
             focal = _between(in_y, stopped, in_x)
             image += weight * share * (focal.real**2 + focal.imag**2).reshape(n, 2, n, 2).mean((1, 3))
             if i == self.middle:
-                slope = 2j * np.pi / wavelength * self.pixel * self.x
-                parts = [self._stopped(light * slope[None, :], wavelength), self._stopped(light * slope[:, None], wavelength)]
+                slope = (2j * np.pi / wavelength * self.pixel * self.x).astype(np.complex64)
+                parts = [
+                    self._stopped(light * slope[None, :], wavelength),
+                    self._stopped(light * slope[:, None], wavelength),
+                ]
                 parts += [stopped * slope[None, :], stopped * slope[:, None]]
                 field = focal.reshape(n, 2, n, 2).mean((1, 3))
                 in_x, in_y = self._to_detector(wavelength, centre, np.zeros(1))
@@ -85,7 +90,7 @@ class StarModel:
         from ..simulate.optics import behind_mask
 
         c = self.coronagraph
-        return np.asarray(c.stop * behind_mask(c.mode, c.filter, field, wavelength))
+        return np.asarray(c.stop.astype(np.float32) * behind_mask(c.mode, c.filter, field, wavelength))
 
     def wavefront_fields(self, centre: np.ndarray) -> np.ndarray:
         """Change of the field per metre of each wavefront mode, at the middle wavelength, scaled as the image is.
@@ -132,24 +137,18 @@ def wavefront_modes() -> tuple[np.ndarray, np.ndarray]:
 def _modes(reach: int) -> tuple[np.ndarray, np.ndarray]:
     from ..simulate.pupil import coordinates, make_pupil
 
-    x, aperture = coordinates(), make_pupil().aperture
-    modes, cycles = [], []
-    for i in range(-reach, reach + 1):
-        for j in range(reach + 1):
-            if (j == 0 and i <= 0) or np.hypot(i, j) > reach:
-                continue
-            phase = 2 * np.pi / 6.6 * (i * x[None, :] + j * x[:, None])
-            modes += [np.cos(phase), np.sin(phase)]
-            cycles += 2 * [float(np.hypot(i, j))]
-    stack = np.array(modes)
-    flat = np.stack([np.ones_like(aperture), x[None, :] + 0 * aperture, x[:, None] + 0 * aperture])
+    x, aperture = coordinates(), make_pupil().aperture.astype(np.float32).ravel()
+    waves = np.exp(2j * np.pi / _WIDTH * np.outer(np.arange(-reach, reach + 1), x)).astype(np.complex64)
+    orders = [(i, j) for i in range(-reach, reach + 1) for j in range(reach + 1) if (j > 0 or i > 0)]
+    orders = [(i, j) for i, j in orders if np.hypot(i, j) <= reach]
+    both = np.array([np.multiply.outer(waves[j + reach], waves[i + reach]).ravel() for i, j in orders])
+    stack = np.concatenate([both.real, both.imag])
+    ones = np.ones((len(x), len(x)), np.float32)
+    flat = np.stack([ones, x[None, :] * ones, x[:, None] * ones]).reshape(3, -1).astype(np.float32)
     weight = aperture / aperture.sum()
-    found = np.linalg.solve(
-        np.einsum("ayx,byx,yx->ab", flat, flat, weight), np.einsum("ayx,jyx,yx->aj", flat, stack, weight)
-    )
-    stack -= np.tensordot(found.T, flat, 1)
-    rms = np.sqrt(np.einsum("jyx,jyx,yx->j", stack, stack, weight))
-    return (stack / rms[:, None, None]).astype(np.float32), np.array(cycles)
+    stack -= np.linalg.solve((flat * weight) @ flat.T, (flat * weight) @ stack.T).T.astype(np.float32) @ flat
+    stack /= np.sqrt(stack**2 @ weight)[:, None]
+    return stack.reshape(-1, len(x), len(x)), np.hypot(*np.array(2 * orders).T)
 
 
 @lru_cache(maxsize=2)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .images import StarImage
 from .model import StarModel
 
 if TYPE_CHECKING:
     from ..simulate.optics import Coronagraph
-    from .images import StarImage
 
+APART = 3  # pixels between two places that are tried
+TRIALS = 12  # highest points looked at for peaks
 SEARCH = 10  # pixels about the expected place
 RADIUS = {"round": 9.0, "bar": 9.0, "quadrants": 7.0, "spot": 7.0}  # of the square's disc, wavelength over diameter
 _DIAMETER = 6.5  # metres
@@ -28,10 +30,10 @@ class Start:
     place: np.ndarray  # [2] (x, y) of the mask on the square, 0-based pixels
 
 
-def coarse_place(
+def coarse_places(
     coronagraph: Coronagraph, images: Sequence[StarImage], near: Sequence[tuple[float, float]], wavefront: np.ndarray
-) -> Start | None:
-    r"""Find the mask by correlation with what the model expects of unknown wavefronts; it is the same for all exposures.
+) -> list[Start]:
+    r"""Find the mask by correlation with what the model expects of unknown wavefronts.
 
     $$ \langle I \rangle = |E_0|^2 + \sum_j \sigma_j^2 |E_j|^2 $$
 
@@ -42,7 +44,7 @@ def coarse_place(
         wavefront: standard deviation of each of its modes, metres.
 
     Returns:
-        `Start`; None where the square leaves the image or is mostly bad.
+        The best places, at most three; none where the square leaves the image or is mostly bad.
     """
     from ..simulate.optics import ARCSEC
 
@@ -56,42 +58,66 @@ def coarse_place(
     fields = model.wavefront_fields(np.array(middle))
     expected = flat + np.tensordot(wavefront**2, fields.real**2 + fields.imag**2, 1) / model.share
     ny, nx = images[0].image.shape
-    x0, y0 = (int(round(v)) for v in np.median(np.array(near), axis=0))
+    x0, y0 = (round(float(v)) for v in np.median(np.array(near), axis=0))
     x0, y0 = (int(np.clip(v, half, n - half - 1)) for v, n in ((x0, nx), (y0, ny)))
     search = min(SEARCH, x0 - half, y0 - half, nx - half - x0 - 1, ny - half - y0 - 1)
     if search < 1:
-        return None
-    scores = sum(_score(image, expected, (x0 - half, y0 - half), search) for image in images) / len(images)
-    iy, ix = np.unravel_index(int(np.argmax(scores)), scores.shape)
-    if not np.isfinite(scores[iy, ix]) or scores[iy, ix] <= 0:
-        return None
-    corner = (int(x0 - half - search + ix), int(y0 - half - search + iy))
-    good = np.mean([np.isfinite(i.noise[corner[1] : corner[1] + size, corner[0] : corner[0] + size]) for i in images])
-    if good < 0.5:
-        return None
-    offset = [_peak(scores[iy, :], int(ix)), _peak(scores[:, ix], int(iy))]
-    return Start(corner, size, np.array(middle) + offset)
+        return []
+    scores = _score(_common(images), expected, (x0 - half, y0 - half), search)
+    offset = np.array([x0 - half - search, y0 - half - search])
+    return [start for peak in _peaks(scores) if (start := _start(images, peak, offset, size))]
+
+
+def _start(images: Sequence[StarImage], peak: np.ndarray, offset: np.ndarray, size: int) -> Start | None:
+    """The square about a peak; None where most of it is bad."""
+    x, y = (int(v) for v in np.rint(peak) + offset)
+    good = np.mean([np.isfinite(image.noise[y : y + size, x : x + size]) for image in images])
+    return Start((x, y), size, (size - 1) / 2 + peak - np.rint(peak)) if good > 0.5 else None
+
+
+def _peaks(scores: np.ndarray) -> list[np.ndarray]:
+    """The highest peak, (x, y), and the highest of those well away from it."""
+    rest, found = scores.copy(), list[np.ndarray]()
+    y, x = np.indices(scores.shape)
+    for _ in range(TRIALS):
+        iy, ix = (int(i) for i in np.unravel_index(int(np.argmax(rest)), scores.shape))
+        if len(found) == 3 or not (np.isfinite(rest[iy, ix]) and rest[iy, ix] > 0.1 * scores.max() > 0):
+            break
+        if scores[iy, ix] == scores[max(iy - 1, 0) : iy + 2, max(ix - 1, 0) : ix + 2].max():
+            found.append(np.array([ix + _peak(scores[iy, :], ix), iy + _peak(scores[:, ix], iy)]))
+        rest[np.hypot(x - ix, y - iy) < APART] = -np.inf
+    return found
+
+
+def _common(images: Sequence[StarImage]) -> StarImage:
+    """The lower median of all exposures: between rolls companions move, so that most leave no trace in it."""
+    values = np.sort([np.where(np.isfinite(image.noise), image.image, np.inf) for image in images], axis=0)
+    common = values[(len(images) - 1) // 2]
+    noise = np.max([image.noise for image in images], axis=0)
+    return StarImage(np.where(np.isfinite(common), common, 0.0), np.where(np.isfinite(common), noise, np.inf))
 
 
 def _score(image: StarImage, model: np.ndarray, corner: tuple[int, int], search: int) -> np.ndarray:
-    """Correlation of the good pixels' square roots with the model's, for every whole shift up to `search`."""
-    from scipy.signal import fftconvolve
-
+    """Correlation coefficient of an image's good pixels with the model's for every whole shift up to `search`."""
     n = len(model)
     rows, columns = (slice(c - search, c + n + search) for c in (corner[1], corner[0]))
     good = np.isfinite(image.noise[rows, columns]) * 1.0
     values = np.where(good > 0, image.image[rows, columns], 0.0)
-    values = np.where(good > 0, values - np.median(values[good > 0]), 0.0)
-    values, shape = np.sign(values) * np.sqrt(np.abs(values)), np.sqrt(model)  # so that no bright pixel decides alone
+    values = np.where(good > 0, values - np.median(values[good > 0]), 0.0) / np.abs(values).max()
+    shape = model / model.max()
+    ones = np.ones_like(shape)
+    count = np.maximum(_slide(good, ones), 1.0)
+    mean_a, mean_b = _slide(values, ones) / count, _slide(good, shape) / count
+    both = _slide(values, shape) - count * mean_a * mean_b
+    own = (_slide(values**2, ones) - count * mean_a**2) * (_slide(good, shape**2) - count * mean_b**2)
+    return np.asarray(both / np.sqrt(np.maximum(own, 1e-12)))
 
-    def slide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.asarray(fftconvolve(a, b[::-1, ::-1], mode="valid"))
 
-    count = np.maximum(slide(good, np.ones_like(shape)), 1.0)
-    mean_a, mean_b = slide(values, np.ones_like(shape)) / count, slide(good, shape) / count
-    both = slide(values, shape) - count * mean_a * mean_b
-    own = (slide(values**2, np.ones_like(shape)) - count * mean_a**2) * (slide(good, shape**2) - count * mean_b**2)
-    return both / np.sqrt(np.maximum(own, 1e-30))
+def _slide(image: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Sum of the products for every place of the shape on the image."""
+    turned = np.fft.rfft2(image) * np.fft.rfft2(shape, image.shape).conj()
+    valid = [big - small + 1 for big, small in zip(image.shape, shape.shape, strict=True)]
+    return np.fft.irfft2(turned, image.shape)[: valid[0], : valid[1]]
 
 
 def _peak(row: np.ndarray, at: int) -> float:
