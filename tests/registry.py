@@ -37,6 +37,7 @@ from coronjax.ops import (
     references_variance,
     register,
     register_all,
+    registration_weight,
     repair_bad_pixels,
     resample,
     residual_error,
@@ -497,6 +498,14 @@ ROWS: list[Row] = [
         output=_fitted,
         numbers={"max_iterations": (50, 20), "prefer_near": (0.1, 0.0)},
         degenerate=lambda a: (a[0], jnp.full_like(a[1], 3.0), a[2]),
+    ),
+    Row(
+        "registration_weight",
+        registration_weight,
+        lambda rng: (lambda stars: (stars[2], stars[1], 0.25 + 0.1 * jnp.abs(stars[1])))(_stars(rng)),
+        differentiable=(0,),
+        numbers={"mismatch": (0.1, 0.0)},
+        degenerate=lambda a: (a[0], jnp.zeros_like(a[1]), a[2]),
     ),
     Row(
         "register_all",

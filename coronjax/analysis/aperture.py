@@ -84,8 +84,8 @@ def correlation_at(
 
     Args:
         radius: of the aperture, output pixels.
-        factors: `Resampled.correlation`, or ERRFAC1 to ERRFAC3 of the file.
-        radii: what they hold for, output pixels; ERRRAD1 to ERRRAD3.
+        factors: `Resampled.correlation`, or ERRCOR10, ERRCOR25 and ERRCOR40 of the file.
+        radii: what they hold for, output pixels.
 
     Returns:
         The factor, linear between radii, 1 at 0 (ERR is right for a single pixel), constant beyond the largest.

@@ -48,7 +48,8 @@ class OutputGrid:
     def pixel_to_sky(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Right ascension and declination, degrees, of 0-based pixel positions."""
         offsets = np.stack([np.asarray(x, float) - self.crpix[0], np.asarray(y, float) - self.crpix[1]])
-        return degnomonic(*np.tensordot(self.cdelt * self.pc, offsets, axes=1), self.crval)
+        xi, eta = np.tensordot(self.cdelt * self.pc, offsets, axes=1)
+        return degnomonic(xi, eta, self.crval)
 
     def sky_to_pixel(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """0-based pixel positions of right ascension and declination, degrees; NaN more than 90 degrees away."""

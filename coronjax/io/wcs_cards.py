@@ -99,7 +99,7 @@ def _fit(header: Any, wcs: gwcs.WCS, star: tuple[float, float], shape: tuple[int
     cd = np.array([[linear[k][1, 0], linear[k][0, 1]] for k in (0, 1)])
     straight = plane @ np.linalg.inv(cd).T
     there = _polynomial(u, v, straight - np.stack([u, v], axis=1), lowest=2)
-    back = _polynomial(*straight.T, np.stack([u, v], axis=1) - straight, lowest=1)
+    back = _polynomial(straight[:, 0], straight[:, 1], np.stack([u, v], axis=1) - straight, lowest=1)
     cards: dict[str, Any] = {"CRPIX1": star[0] + 1, "CRPIX2": star[1] + 1, "CRVAL1": ra0, "CRVAL2": dec0}
     cards |= {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"}
     if "CD1_1" in header:

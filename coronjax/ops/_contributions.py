@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..cube import DQ, Cube, match_nans_and_flags
 from .overlap import Overlap
+from .shared_noise import SharedNoise
 from .spread import spread
 
 BAD = DQ.DO_NOT_USE.value | DQ.NON_SCIENCE.value  # every other flag is tolerated
@@ -47,19 +48,23 @@ def is_reached(weight: Float[Array, "*n"]) -> Bool[Array, "*n"]:
 
 
 def detector_sums(
-    cube: Cube, level: Float[Array, ""], time: Float[Array, ""], by_noise: bool
+    cube: Cube, level: Float[Array, ""], time: Float[Array, ""], by_noise: bool, shared: SharedNoise | None
 ) -> tuple[Float[Array, "v+2 y x"], Float[Array, "int y x"], Bool[Array, "int y x"]]:
     """Add up the integrations of an exposure where they lie, pixel by pixel on the detector.
 
-    First the sums of weighted values, of weights and of each variance times squared weight (the square of ERR stands
-    for the variances where there are none); then the weight of every integration; then which pixels it uses.
+    First the sums of weighted values, of weights and of each variance times squared weight; then the weight of every
+    integration; then which pixels it uses. The square of ERR, less what is shared, stands for variances where there
+    are none.
     """
+
+    kinds = () if shared is None else (shared.references, shared.speckles)
+    known = sum((sound(v, jnp.ones(v.shape, bool)) for v in kinds if v is not None), jnp.zeros_like(cube.sci[0]))
 
     @jax.checkpoint
     def contribution(plane: Cube, level: Array, time: Array) -> tuple[Array, Array, Array]:
         usable, weight = usable_weights(plane, time, by_noise)
         values = weight * (jnp.where(usable, plane.sci, 0) - level)
-        noise = [weight**2 * sound(v, usable) for v in variances_of(plane) or [plane.err**2]]
+        noise = [weight**2 * sound(v, usable) for v in variances_of(plane) or [plane.err**2 - known]]
         return jnp.stack([values, weight, *noise]), weight, usable
 
     def add(total: Array, plane: Cube) -> tuple[Array, tuple[Array, Array]]:

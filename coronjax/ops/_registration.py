@@ -46,12 +46,12 @@ def images_of(
     if not target.shape == moving.shape == weight.shape:
         raise ValueError(f"target {target.shape}, moving {moving.shape} and weight {weight.shape} differ in shape")
     dtype = jnp.result_type(target, moving, weight, jnp.float32)
-    images = [jnp.asarray(image, dtype) for image in (target, moving, weight)]
+    images: list[Array | None] = [jnp.asarray(image, dtype) for image in (target, moving, weight)]
     for variance in (target_variance, moving_variance):
         if variance is not None and variance.shape != target.shape:
             raise ValueError(f"a variance has shape {variance.shape} where the images have {target.shape}")
         images.append(None if variance is None else jax.lax.stop_gradient(jnp.asarray(variance, dtype)))
-    return Images(*images)
+    return Images(*images)  # type: ignore[arg-type]
 
 
 def share(images: Images, pedestal: bool) -> tuple[Moving, Weighted]:
@@ -125,7 +125,8 @@ def _errors(
         noise = from_noise(found, slopes, variance)
     mismatch = jnp.maximum(from_blocks(found, slopes, unweighted) - noise, 0)
     units = jnp.stack([1.0, 1.0, jnp.abs(found.scale)]).astype(residual.dtype)
-    return tuple(jnp.where(found.determined, jnp.sqrt(square) * units, 0) for square in (noise, mismatch))
+    by_noise, by_rest = (jnp.where(found.determined, jnp.sqrt(square) * units, 0) for square in (noise, mismatch))
+    return by_noise, by_rest
 
 
 def _root(value: Array) -> Array:

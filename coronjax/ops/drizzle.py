@@ -122,7 +122,7 @@ def add_exposure(
     level = jnp.asarray(background, cube.sci.dtype)
     time = jnp.asarray(1.0 if weight_type == "ivm" else exposure_time, cube.sci.dtype)
     by_noise = weight_type == "ivm" and cube.var_rnoise is not None
-    total, weights, usable = detector_sums(cube, level, time, by_noise)
+    total, weights, usable = detector_sums(cube, level, time, by_noise, shared)
     if sums.omega is None:
         sums = _add_propagated(sums, table, total, usable, cube.valid)
     else:

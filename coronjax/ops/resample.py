@@ -62,7 +62,7 @@ def resample(
     a NaN in any array, or in invalid planes. Integrations of an exposure are independent in their own variances
     $V$, the same in the noise $R$ of the references (each pixel by itself) and in speckles $S$ (alike within a
     resolution element, hence the sum of roots); exposures are independent. ERR is the root of the sum of all. Where the
-    cubes have no variances, the square of their `err` stands for them.
+    cubes have no variances, the square of their `err`, less what is shared, stands for them.
 
     With `options.variances="drizzled"` the roots of $V$ are drizzled as the data are, for each integration, and combine
     with the squared weights $\omega$, the inverse of the drizzled read-noise variance, or the exposure time, or 1; the

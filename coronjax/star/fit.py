@@ -76,8 +76,8 @@ def fit_star(of: tuple[Mode, Filter], images: Sequence[StarImage], near: Sequenc
        + \frac{c^2}{\sigma_c^2} + \sum_j \frac{W_j^2}{\sigma_j^2} + \sum_e \frac{s_e^2}{\sigma_s^2} $$
 
     by Gauss and Newton with Marquardt's damping: mask c, wavefront W, flux f, stars s, pedestals b. Weights hold noise
-    and a share of the light about a pixel, fall where a residual is large (a companion, a cosmic ray), and are scaled so
-    that the scatter of the residual is what they say.
+    and a share of the light about a pixel, fall where a residual is large (a companion, a cosmic ray), and are scaled
+    so that the scatter of the residual is what they say.
 
     Args:
         of: the coronagraph.

@@ -8,9 +8,9 @@ import pytest
 from jax.test_util import check_grads
 
 from coronjax.cube import DQ, Cube
-from coronjax.ops import resample
+from coronjax.ops import SharedNoise, resample
 from coronjax.options import Resample
-from tests.ops.drizzling import FRAME, MAPS, cubes, drizzled, resampled
+from tests.ops.drizzling import FRAME, MAPS, SHAPE, cubes, drizzled, resampled
 
 
 def combined_by_the_package(cube, weights, omega_of):
@@ -76,6 +76,9 @@ def test_err_stands_for_missing_variances():
     np.testing.assert_allclose(one.err, other.err, rtol=1e-12)
     np.testing.assert_allclose(one.correlation, other.correlation, rtol=1e-12)
     assert np.isnan(one.var_poisson).all()
+    shared = SharedNoise(jnp.ones((2, *SHAPE)), jnp.ones((2, *SHAPE)).at[:, 3, 4].set(jnp.nan))
+    total = eqx.tree_at(lambda c: c.err, bare, jnp.sqrt(bare.err**2 + (1 + jnp.nan_to_num(shared.speckles))[:, None]))
+    np.testing.assert_allclose(resampled(total, shared=shared).err, resampled(alone, shared=shared).err, rtol=1e-9)
 
 
 @pytest.mark.parametrize("variances", ["propagated", "drizzled"])
