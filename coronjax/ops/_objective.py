@@ -117,8 +117,8 @@ def solve(
 
 def _means(moving: Moving, weighted: Weighted, shift: Array) -> Float[Array, "3"]:
     """Weighted means of the shifted image and its derivatives, those first."""
-    assert weighted.mean is not None
-    assert weighted.total is not None
+    if weighted.mean is None or moving.offset is None:
+        raise ValueError("without a pedestal there are no means")
     m, dm, _ = weighted.mean.derivatives(shift)
     return jnp.append(dm, m) / weighted.total + jnp.array([0.0, 0.0, 1.0], dm.dtype) * moving.offset
 
