@@ -36,6 +36,9 @@ $(OFFICIAL): tests/official/requirements.txt
 demo: $(STAMP)  ## simulate a small association with companions, reduce it, show what was found: ./demo
 	@$(BIN)/coronjax demo
 
+# Most of their time is compilation of programs that run once; what matters at full speed is in the other tests.
+test: export XLA_FLAGS += --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
+test: export JAX_TRACEBACK_IN_LOCATIONS_LIMIT ?= 0
 test: $(STAMP)  ## the fast tests
 	@$(PYTEST) -m "not slow and not official"
 

@@ -59,7 +59,7 @@ class Inputs:
             "window": self.window,
             "background_variance": _background_variance(self.backgrounds, self.science_exposures),
             "same_background": len(set(map(id, self.backgrounds))) == 1,
-            "psf_mismatch": 0.0 if first.keyword("INSTRUME") == "MIRI" else 0.1,
+            "psf_mismatch": 0.0 if str(first.keyword("CORONMSK")).startswith("4QPM") else 0.1,
             "star": np.array(self.star.pixels),
             "resolution": self.resolution,
             "blur": self.blur or None,

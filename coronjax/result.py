@@ -198,7 +198,7 @@ def _sky_image(inputs: Inputs, reduction: Reduction, options: Options, done: dic
     if image.correlation is not None:
         for radius, factor in zip(APERTURE_RADII, image.correlation, strict=True):
             name = f"ERRCOR{radius:.1f}".replace(".", "")
-            cards[name] = (round(float(factor), 5), f"error of a sum in radius {radius:g} px over that of ERR")
+            cards[name] = (round(float(factor), 5), f"error of a sum within {radius:g} px, over ERR's")
     return products.i2d(
         *(inputs.corrected, inputs.association, inputs.grid, arrays), resampling=resampling, cards=cards, **done
     )

@@ -15,7 +15,7 @@ def _dot(one, two):
 
 
 @every_op
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_directional_derivatives(row, seed):
     if not row.differentiable:
         pytest.skip(f"{row.name} has no differentiable argument")

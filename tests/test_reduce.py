@@ -132,6 +132,7 @@ def test_nan_pixels_stay_where_they_are(reduction):
     assert np.isfinite(spoiled.i2d.sci[5:-5, 5:-5]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["outlier_detection", "align_refs", "klip", "resample"])
 def test_every_step_can_be_skipped(step):
     options = dataclasses.replace(OPTIONS, **{step: dataclasses.replace(getattr(OPTIONS, step), skip=True)})
@@ -187,6 +188,7 @@ def test_derivatives_match_finite_differences():
     np.testing.assert_allclose(float(forward), expected, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_vmap_over_observations():
     items = [_arguments(seed) for seed in (0, 1)]
     fixed = {name: items[0][name] for name in ("output_shape", "window", "psf_mask", "pixel_maps")}

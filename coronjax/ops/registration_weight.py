@@ -17,7 +17,7 @@ def registration_weight(
 ) -> Float[Array, "y x"]:
     r"""Weigh pixels by what they say about a shift, and by what a registration's residual will be in them.
 
-    $$ W^2 = \frac{M^2}{G * v + f^2 \, (G * R^2)} \cdot \frac{g}{g + \frac{\pi^2}{3} \, G * v}, \qquad
+    $$ W = \frac{M}{\sqrt{G * v + f^2 \, (G * R^2)}} \cdot \frac{g}{g + \frac{\pi^2}{3} \, G * v}, \qquad
        g = \max(0, G * |\nabla R|^2 - G * v) $$
 
     divided by its largest value; M is the mask, R the moving image, v the variance of its noise, f a share, G a
@@ -26,8 +26,8 @@ def registration_weight(
     slopes of R are noise: they say nothing about the shift, and noise times noise scatters it.
 
     Images of a star whose wavefront drifts, or that moves behind a fixed mask, differ by a share of their brightness:
-    f > 0 keeps the few brightest pixels from deciding alone. Behind NIRCam's round and bar masks the shift then comes
-    nearer to the star's own motion. Behind MIRI's quadrants it does not, and the mask alone is the better weight.
+    f > 0 keeps the few brightest pixels from deciding alone. Behind round masks and bars the shift then comes nearer to
+    the star's own motion. Behind MIRI's quadrants it does not, and f = 0 is the better choice.
 
     Args:
         psf_mask: weight of each pixel as far as the mask goes, 1 = use, 0 = ignore.
@@ -45,7 +45,7 @@ def registration_weight(
     Example:
         >>> star = 100 * jnp.exp(-0.1 * jnp.hypot(*jnp.mgrid[-16:16, -16:16]) ** 2)
         >>> weight = registration_weight(jnp.ones((32, 32)), star, jnp.ones((32, 32)))
-        >>> float(weight.max()), float(weight[0, 0]), bool(weight[16, 16] < weight[16, 10])
+        >>> round(float(weight.max()), 6), float(weight[0, 0]), bool(weight[16, 16] < weight[16, 10])
         (1.0, 0.0, True)
 
     Source: inverse-variance weights with an error floor in proportion to the light; the second factor is Wiener's.
@@ -58,10 +58,11 @@ def registration_weight(
     noise = _smooth(jnp.where(known, variance, 0).astype(dtype), known)
     along_y, along_x = jnp.gradient(moving)
     steep = jnp.maximum(_smooth(along_x**2 + along_y**2, everywhere) - noise, 0)
-    expected = (noise + mismatch**2 * _smooth(moving**2, everywhere)) * (steep + np.pi**2 / 3 * noise)
-    usable = (noise > 0) & (psf_mask != 0) & (steep > 0)
-    weight = jnp.where(usable, psf_mask * jnp.sqrt(jnp.where(usable, steep / jnp.where(usable, expected, 1), 1)), 0)
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(weight)))
+    usable = noise > 0
+    noise = jnp.where(usable, noise, 1)
+    error = jnp.sqrt(noise + mismatch**2 * _smooth(moving**2, everywhere))
+    weight = jnp.where(usable, psf_mask / error * steep / (steep + np.pi**2 / 3 * noise), 0)
+    largest = jnp.max(jnp.abs(weight))
     return weight / jnp.where(largest > 0, largest, 1)
 
 

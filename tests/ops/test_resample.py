@@ -119,7 +119,8 @@ def test_linear_in_the_data():
     np.testing.assert_allclose(both, 2 * one - 3 * two, atol=1e-12)
 
 
-@pytest.mark.parametrize("variances", ["propagated", pytest.param("drizzled", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("variances", ["propagated", "drizzled"])
 def test_derivatives_in_map_pixfrac_and_variances(variances):
     rng = np.random.default_rng(7)
     cube = jax.tree.map(lambda a: a[:1, :1], cubes(rng))

@@ -56,7 +56,8 @@ def ratios(images, variance, correlation):
     return found
 
 
-@pytest.mark.parametrize("weight_type", ["ivm", pytest.param("exptime", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("weight_type", ["ivm", "exptime"])
 def test_errors_are_the_scatter_of_detector_noise(weight_type):
     cube = exposures(np.random.default_rng(1))
     assert overlap_window(ROLLS) == 3
