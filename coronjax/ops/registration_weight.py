@@ -1,6 +1,5 @@
 """How much each pixel should count in a registration: by mask, noise, slope, and by how far PSFs may differ."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
