@@ -48,18 +48,19 @@ def remove_star(
     registration = register_references(planes, valid, frames, science.valid, known, options)
     aligned = align_references(planes, registration, known.blur, options)
     # The products' precision: what psfalign holds is what is subtracted.
-    images, fit = aligned.image.astype(dtype), None
+    images, fit, used = aligned.image.astype(dtype), None, science.valid
     if not options.klip.use_repaired:
-        fit = fit_pixels(frames.measured, aligned.measured, valid_science=science.valid, valid_references=valid)
+        used = used & jnp.any(frames.measured, axis=(1, 2))  # a blank integration leaves no pixel to fit
+        fit = fit_pixels(frames.measured, aligned.measured, valid_science=used, valid_references=valid)
     subtracted = klip(
         *(frames.image, images.astype(working)),
         options=options.klip,
         fit=fit,
-        valid_science=science.valid,
+        valid_science=used,
         valid_references=valid,
         error=options.klip.error == "scatter",
     )
-    psfsub, shared = _psfsub(science, frames, aligned, subtracted, valid, known, options)
+    psfsub, shared = _psfsub(science, frames, aligned, subtracted, (used, valid), known, options)
     dq = jnp.zeros_like(aligned.dq) if options.align_refs.use_repaired else aligned.dq
     fitted = jnp.ones(known.psf_mask.shape, bool) if fit is None else fit
     # One zone, the whole frame.
@@ -83,12 +84,15 @@ def _psfsub(
     frames: Frames,
     aligned: Frames,
     subtracted: KlipResult,
-    valid: Array,
+    counted: tuple[Array, Array],
     known: Circumstances,
     options: Options,
 ) -> tuple[Cube, SharedNoise | None]:
-    """The exposure without the star, its errors, and the noise that its integrations share."""
-    dtype, skipped = science.sci.dtype, options.klip.skip
+    """The exposure without the star, its errors, and the noise that its integrations share.
+
+    `counted`: which integrations and which reference planes are in use.
+    """
+    dtype, skipped, (valid_science, valid) = science.sci.dtype, options.klip.skip, counted
     residual = frames.image if skipped else subtracted.residual
     if options.klip.error == "scatter":
         err = science.err
@@ -96,13 +100,13 @@ def _psfsub(
             err = jnp.broadcast_to(subtracted.error, residual.shape).astype(dtype)
         return eqx.tree_at(lambda c: (c.sci, c.err), science, (residual.astype(dtype), err)), None
     weights = jnp.zeros_like(subtracted.weights[0]) if skipped else subtracted.weights[0]
-    references = references_variance(weights, aligned.variance, valid_science=science.valid, valid_references=valid)
-    references = references + _background_noise(weights, science.valid, known)
-    dq = _trusted(science.dq, weights, aligned.measured, science.valid, valid)
+    references = references_variance(weights, aligned.variance, valid_science=valid_science, valid_references=valid)
+    references = references + _background_noise(weights, valid_science, known)
+    dq = _trusted(science.dq, weights, aligned.measured, valid_science, valid)
     bad = (dq & jnp.uint32(DQ.DO_NOT_USE.value)) != 0
     detector, speckles = _detector_variance(science), jnp.zeros_like(references)
     if not skipped:
-        used = ~bad & science.valid[:, None, None]
+        used = ~bad & valid_science[:, None, None]
         speckles = _speckles(residual, frames.image - residual, detector, references, used, known)
     err = jnp.sqrt(jnp.where(bad, 1, detector + references + speckles))
     sci, err = (jnp.where(bad, jnp.nan, array).astype(dtype) for array in (residual, err))
