@@ -21,10 +21,8 @@ SOURCE = 0.030  # arcsec, of a star from the mask: target acquisition leaves 6 t
 WAVEFRONT = 50e-9  # metres rms, over all modes
 MISMATCH = 0.1  # of the light in a pixel's surroundings: what no wavefront of the model explains
 FLUX = 0.5  # share, of the star from the first estimate
-COMPANION, HIDDEN = (
-    10.0,
-    2.5,
-)  # brighter than this many scatters is a companion, hidden so far (wavelength over diameter)
+COMPANION = 10.0  # scatters by which a companion is brighter than the model
+HIDDEN = 2.5  # wavelengths over diameter: how far around a companion nothing counts
 STEPS, ENOUGH = 14, 2e-3  # of Gauss and Newton at most; until the misfit falls by less than this share
 GOOD = 1.4  # misfit over what noise and MISMATCH explain, with which no other place is tried
 # Misfit over what noise and MISMATCH explain, beyond which the model is of no use: where the image shows its own noise,
