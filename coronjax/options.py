@@ -66,7 +66,8 @@ class OutlierDetection(eqx.Module):
     pairs: Literal["prediction", "both"] = eqx.field(static=True, default="prediction")
     """Of two integrations that differ, flag the one that a prediction of the star's light speaks against; or both."""
     mismatch: float = 0.1
-    """Share of the star's light by which two integrations may differ without a cosmic ray (for pairs)."""
+    """Share by which the star's light may differ between two integrations without a cosmic ray (for pairs). What counts
+    of that light is what a pixel's neighbours do not predict: smooth changes flag nothing."""
     skip: bool = eqx.field(static=True, default=False)
     """Leave the step out; NaN and DO_NOT_USE are still made to agree."""
 

@@ -165,7 +165,10 @@ def assemble(inputs: Inputs, reduction: Reduction, options: Options) -> Result:
     )
     done["klip_skipped"] = options.klip.skip
     i2d = _sky_image(inputs, reduction, options, done)
-    unresampled = products.unresampled(inputs.corrected, association, cubes, **done) if i2d is None else ()
+    unresampled: tuple[Product, ...] = ()
+    if i2d is None:
+        shared = [_shared(reduction, i) for i in range(len(science))]
+        unresampled = products.unresampled(inputs.corrected, association, cubes, shared=shared, **done)
     return Result(
         *(i2d, psfsub, psfalign, psfstack, tuple(crfints), alignment, association, options, reduction),
         notes=inputs.notes,

@@ -151,6 +151,8 @@ def test_every_step_left_out(nircam: simulate.Simulation, tmp_path: Path, step: 
         assert "COMPLETE" not in found
     assert json.loads(result.psfsub[0].primary["CJOPTION"])[step]["skip"] is True
     assert len(result.unresampled) == (6 if step == "resample" else 0)
+    for single in result.unresampled:
+        assert {"VAR_REFERENCES", "VAR_SPECKLES"} <= {extension.name for extension in single.extensions}
     assert len(result.crfints) == (0 if step == "outlier_detection" else 4)
 
 

@@ -86,6 +86,7 @@ def unresampled(
     cubes: Sequence[Cube],
     *,
     provenance: Provenance,
+    shared: Sequence[Mapping[str, Any]] = (),
     cards: Cards | None = None,
     klip_skipped: bool = False,
     outliers_skipped: bool = False,
@@ -97,23 +98,26 @@ def unresampled(
         association: they belong to.
         cubes: their integrations after the subtraction, [integration y x].
         provenance: header cards on the software.
+        shared: var_references and var_speckles of every exposure, [y x].
         cards: further cards of the primary headers: value and comment by keyword.
         klip_skipped: the subtraction was left out.
         outliers_skipped: outlier detection was left out.
 
     Returns:
-        One `Product` per integration, numbered from 0: SCI ERR DQ AREA VAR_*, with the exposure's WCS.
+        One `Product` per integration, numbered from 0: SCI ERR DQ AREA VAR_*, with the exposure's WCS, and what its
+        integrations share.
     """
     made: list[Product] = []
     steps, made_with = _steps(outliers_skipped, klip_skipped, "SKIPPED"), {**provenance, **(cards or {})}
-    for exposure, cube in zip(exposures, cubes, strict=True):
+    for exposure, cube, common in zip(exposures, cubes, shared or [{}] * len(cubes), strict=True):
+        variances = shared_variances({name.upper(): array for name, array in common.items()})
         for plane in range(len(cube.sci)):
             name = f"{association.product_name}_{len(made)}_i2d.fits"
             primary, tree = product_metadata(exposure, association, name, steps, made_with, model="ImageModel")
             arrays = {key: None if array is None else array[plane] for key, array in cube_planes(cube).items()}
             cut = {"SCI": arrays.pop("SCI"), "ERR": arrays.pop("ERR"), "DQ": arrays.pop("DQ")}
             extensions = images({**cut, "AREA": exposure.area, **arrays}, exposure.headers)
-            made.append(Product(name, "i2d", primary, tuple(extensions), asdf_content(exposure, tree)))
+            made.append(Product(name, "i2d", primary, (*extensions, *variances), asdf_content(exposure, tree)))
     return tuple(made)
 
 

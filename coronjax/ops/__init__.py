@@ -83,9 +83,8 @@ __all__ = [
 ]
 
 # Public here, yet not in the registry: they work on concrete arrays to choose static sizes, or are the parts of an
-# accumulation whose whole (gram, resample) is what the registry tests.
+# accumulation whose whole (gram, resample) is what the registry tests; `unregistered` takes no array.
 HOST_FUNCTIONS = {
-    "unregistered",
     "overlap_window",
     "visited_pixels",
     "init_gram",
@@ -94,4 +93,5 @@ HOST_FUNCTIONS = {
     "drizzle_init",
     "drizzle_add",
     "drizzle_finish",
+    "unregistered",
 }

@@ -118,6 +118,6 @@ def test_pulls_scatter_by_one(mode: str) -> None:
             by_annulus[annulus].append(pull)
         companions += known
     for values in by_annulus.values():
-        # Twenty wavefronts and some hundred places: the scatter itself is known to a tenth.
-        assert 0.78 < np.sqrt(np.mean(np.square(values))) < 1.22
+        # Twenty wavefronts and some hundred places. Measured: 0.865 to 1.097.
+        assert 0.85 < np.sqrt(np.mean(np.square(values))) < 1.15
     assert 0.6 < np.sqrt(np.mean(np.square(companions))) < 1.4
