@@ -5,27 +5,52 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ._blocks import Block, sum_blocks
 
-def remove_means(
-    frames: Array, used: Array | None, valid: Array | None, means: Array | None = None
-) -> tuple[Array, Array, Array]:
-    """Frames less their mean over the pixels used, zero elsewhere and where invalid; the means; the number of pixels.
 
-    With `means` given, those are removed instead.
-    """
+class Centred(eqx.Module):
+    """Frames `[frame pixel]` less their means over the pixels that decide; what is invalid or unused is 0."""
+
+    frames: Array
+    means: Array  # [frame]
+    valid: Array | None  # [frame]
+
+    def part(self, block: Block, used: Array | None) -> Array:
+        """The centred frames on a block, of whose pixels those `used` count."""
+        frames, mask = block.of(self.frames), _mask(used, self.valid)
+        if mask is None:
+            return frames - self.means[:, None]
+        return jnp.where(mask, jnp.where(mask, frames, 0) - self.means[:, None], 0)
+
+
+def centre(frames: Array, used: Array | None, valid: Array | None) -> tuple[Centred, Array]:
+    """Take the means over the pixels used; and their number."""
     n_pixels = jnp.asarray(frames.shape[1], frames.dtype) if used is None else jnp.sum(used, dtype=frames.dtype)
-    mask = None if used is None else used[None, :]
-    if valid is not None:
-        mask = valid[:, None] if mask is None else valid[:, None] & mask
-    kept = frames if mask is None else jnp.where(mask, frames, 0)
-    if means is None:
-        means = jnp.sum(kept, axis=1) / jnp.maximum(n_pixels, 1)
-    less = kept - means[:, None]
-    return (less if mask is None else jnp.where(mask, less, 0)), means, n_pixels
+    mask = _mask(used, valid)
+    total = jnp.sum(frames if mask is None else jnp.where(mask, frames, 0), axis=1)
+    return Centred(frames, total / jnp.maximum(n_pixels, 1), valid), n_pixels
+
+
+def _mask(used: Array | None, valid: Array | None) -> Array | None:
+    if used is None or valid is None:
+        return used[None, :] if used is not None else None if valid is None else valid[:, None]
+    return valid[:, None] & used[None, :]
+
+
+def inner_products(references: Centred, science: Centred, used: Array | None) -> tuple[Array, Array]:
+    """Products of the references with each other, and with the science frames, over the pixels used."""
+
+    def one(block: Block) -> tuple[Array, Array]:
+        counted = block.once(used)
+        frames = references.part(block, counted)
+        return inner(frames, frames), inner(frames, science.part(block, counted))
+
+    return sum_blocks(one, references.frames.shape[1])
 
 
 def each_zone(one_zone: Callable[..., tuple[Any, Any]], zones: Array | None, empty: Any, *per_zone: Any) -> Any:

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float
 
-from ._zones import each_zone, flat, inner, remove_means
+from ._zones import centre, each_zone, flat, inner_products
 
 
 class Gram(eqx.Module):
@@ -108,9 +108,9 @@ def gram(
     frames, targets = flat(references), flat(science)
 
     def one_zone(used: Array | None) -> tuple[None, Gram]:
-        centred, means, n_pixels = remove_means(frames, used, valid_references)
-        aims, aim_means, _ = remove_means(targets, used, valid_science)
-        return None, Gram(inner(centred, centred), inner(centred, aims), n_pixels, means, aim_means)
+        centred, n_pixels = centre(frames, used, valid_references)
+        aims = centre(targets, used, valid_science)[0]
+        return None, Gram(*inner_products(centred, aims, used), n_pixels, centred.means, aims.means)
 
     return each_zone(one_zone, zones, None)[1]
 

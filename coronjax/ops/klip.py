@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..options import Klip
-from ._zones import each_zone, flat, hide_invalid, inner, remove_means, times
+from ._blocks import Block, over_blocks
+from ._zones import Centred, centre, each_zone, flat, hide_invalid, inner_products, times
 from .gram import Gram
 from .spectral import eigenvalues, spectral_times
-from .subspace import Subspace, scatter, subspace
+from .subspace import Subspace, left_over, scatter, subspace
 
 
 class Weights(eqx.Module):
@@ -105,8 +106,9 @@ def subtract(
     means = (None, None) if whole is None else (whole.reference_means, whole.science_means)
 
     def one_zone(used: Array | None, weight: Array, mean: Array | None, aim: Array | None) -> tuple[Array, None]:
-        centred = remove_means(frames, used, valid_references, mean)[0]
-        return remove_means(targets, used, valid_science, aim)[0] - times(weight, centred), None
+        centred = centre(frames, used, valid_references)[0] if mean is None else Centred(frames, mean, valid_references)
+        aims = centre(targets, used, valid_science)[0] if aim is None else Centred(targets, aim, valid_science)
+        return over_blocks(lambda block: _residual(block, used, aims, centred, weight), frames.shape[1]), None
 
     residual = each_zone(one_zone, zones, jnp.full_like(targets, jnp.nan), weights, *means)[0]
     return hide_invalid(residual, valid_science).reshape(science.shape)
@@ -154,16 +156,21 @@ def klip(
     deciding = None if fit is None else fit.reshape(-1)
 
     def one_zone(used: Array | None) -> tuple[tuple[Array, Array | None], Weights]:
-        centred, fitted = _centre(frames, used, deciding, valid_references)
-        aims, fitted_aims = _centre(targets, used, deciding, valid_science)
-        products, cross = inner(fitted, fitted), inner(fitted, fitted_aims)
+        counted = deciding if used is None else used if deciding is None else deciding & used
+        centred, aims = centre(frames, counted, valid_references)[0], centre(targets, counted, valid_science)[0]
+        products, cross = inner_products(centred, aims, counted)
         space = subspace(products, options.truncate)
         if eligible is None:
             found = _weights(space, cross)
         else:
             found = _zone_weights(products, cross, options.truncate, eligible)
-        noise = scatter(space, centred, valid_references) if error else None
-        return (aims - times(found.weights, centred), noise), found
+        left = left_over(space, valid_references) if error else None
+
+        def images(block: Block) -> tuple[Array, Array | None]:
+            noise = None if left is None else scatter(left, centred.part(block, block.of(used)))
+            return _residual(block, used, aims, centred, found.weights), noise
+
+        return over_blocks(images, frames.shape[1]), found
 
     empty = (jnp.full_like(targets, jnp.nan), jnp.full_like(frames[0], jnp.nan) if error else None)
     (residual, noise), found = each_zone(one_zone, zones, empty)
@@ -172,13 +179,9 @@ def klip(
     return KlipResult(residual, noise, found.weights, found.n_modes, found.gap, found.eigenvalues)
 
 
-def _centre(frames: Array, used: Array | None, deciding: Array | None, valid: Array | None) -> tuple[Array, Array]:
-    """Frames of a zone less the means of its deciding pixels; and the same with those pixels alone."""
-    if deciding is None:
-        centred = remove_means(frames, used, valid)[0]
-        return centred, centred
-    fitted, means, _ = remove_means(frames, deciding if used is None else deciding & used, valid)
-    return remove_means(frames, used, valid, means)[0], fitted
+def _residual(block: Block, used: Array | None, aims: Centred, references: Centred, weights: Array) -> Array:
+    inside = block.of(used)
+    return aims.part(block, inside) - times(weights, references.part(block, inside))
 
 
 def _weights(space: Subspace, cross: Array) -> Weights:

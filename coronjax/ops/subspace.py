@@ -6,7 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._zones import each_zone, flat, remove_means, times
+from ._blocks import over_blocks
+from ._zones import Centred, each_zone, flat, times
 from .gram import Gram
 from .spectral import Spectrum, decompose, eigenvalues, eigenvectors, rank_tolerance, spectral_times
 
@@ -66,8 +67,11 @@ def residual_error(
     frames = flat(references)
 
     def one_zone(used: Array | None, products: Array, means: Array) -> tuple[Array, None]:
-        centred = remove_means(frames, used, valid_references, means)[0]
-        return scatter(subspace(products, truncate), centred, valid_references), None
+        left, centred = (
+            left_over(subspace(products, truncate), valid_references),
+            Centred(frames, means, valid_references),
+        )
+        return over_blocks(lambda block: scatter(left, centred.part(block, block.of(used))), frames.shape[1]), None
 
     empty = jnp.full_like(frames[0], jnp.nan)
     return each_zone(one_zone, zones, empty, gram.products, gram.reference_means)[0].reshape(references.shape[1:])
@@ -108,7 +112,8 @@ def modes(
         values = jnp.where(space.kept, eigenvalues(space.spectrum), 1)
         scale = jnp.where(space.kept, 1 / jnp.sqrt(values), 0)
         vectors = eigenvectors(space.spectrum, space.tolerance)
-        images = times(scale[:, None] * vectors.T, remove_means(frames, used, valid_references, means)[0])
+        centred, mixing = Centred(frames, means, valid_references), scale[:, None] * vectors.T
+        images = over_blocks(lambda block: times(mixing, centred.part(block, block.of(used))), frames.shape[1])
         peak = jnp.take_along_axis(images, jnp.argmax(jnp.abs(images), axis=1)[:, None], axis=1)
         return None, jnp.where(peak < 0, -images, images)
 
@@ -116,15 +121,24 @@ def modes(
     return images.reshape(*images.shape[:2], *references.shape[1:])
 
 
-def scatter(space: Subspace, centred: Array, valid: Array | None) -> Array:
-    """Scatter of the references' own residuals: projected on the dropped modes, so that nothing cancels."""
-    count = len(centred) if valid is None else jnp.maximum(jnp.sum(valid), 1)
-    counted = jnp.ones(len(centred), centred.dtype) if valid is None else valid.astype(centred.dtype)
-    # The mean over the references is removed from the small matrix, not from the large one.
-    select = counted[:, None] * (jnp.eye(len(centred), dtype=centred.dtype) - counted[None, :] / count)
+def left_over(space: Subspace, valid: Array | None) -> Array:
+    """What takes centred references to their own residuals, over the root of their number, [k k].
+
+    It projects on the dropped modes, so that nothing cancels. The mean over the references is removed from this small
+    matrix, not from the images.
+    """
+    n, dtype = len(space.kept), space.spectrum.values.dtype
+    count = n if valid is None else jnp.maximum(jnp.sum(valid), 1)
+    counted = jnp.ones(n, dtype) if valid is None else valid.astype(dtype)
+    select = counted[:, None] * (jnp.eye(n, dtype=dtype) - counted[None, :] / count)
     # What has no variance is left over too, but counts only where something else is: otherwise nothing is left.
     dropped = ~space.kept & jnp.any(~space.kept & (space.spectrum.values > space.tolerance))
     rest = spectral_times(space.spectrum, dropped, select.T, function="projector", tolerance=space.tolerance)
-    variance = jnp.sum(times(rest.T, centred) ** 2, axis=0) / count
+    return rest.T / jnp.sqrt(jnp.asarray(count, dtype))
+
+
+def scatter(left: Array, centred: Array) -> Array:
+    """Scatter over the references of their own residuals, from `left_over` and centred references."""
+    variance = jnp.sum(times(left, centred) ** 2, axis=0)
     positive = variance > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
