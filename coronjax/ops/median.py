@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt
 
+from ._blocks import Block, over_blocks
+
+BLOCK = 1024  # pixels
 LARGEST_NETWORK = 16  # planes; a network of more comparators compiles and runs slower than the bisection
 
 
@@ -37,8 +40,10 @@ def nanmedian(stack: Float[Array, "n y x"], usable: Bool[Array, "n y x"]) -> Flo
     usable = usable & ~jnp.isnan(stack)
     count = jnp.sum(usable, axis=0)
     values = jnp.where(usable, stack, 0)
-    select = _select_by_network if stack.shape[0] <= LARGEST_NETWORK else _select_by_bisection
-    lower, upper = select(values, usable, count)
+    if stack.shape[0] <= LARGEST_NETWORK:
+        lower, upper = _select_by_network(values, usable, count)
+    else:
+        lower, upper = _select_in_blocks(values, usable, count)
     return jnp.where(count > 0, (lower + upper) / 2, jnp.nan)
 
 
@@ -81,24 +86,36 @@ def _ordered_bits(values: Float[Array, "n y x"]) -> UInt[Array, "n y x"]:
     return jnp.where(bits & top != 0, ~bits, bits | top)
 
 
+def _select_in_blocks(values: Array, usable: Array, count: Array) -> tuple[Array, Array]:
+    """The two middle values; so few pixels at a time that their bits stay in the processor's cache."""
+    stack, good, n = (array.reshape(*array.shape[:-2], -1) for array in (values, usable, count))
+
+    def one(block: Block) -> tuple[Array, Array]:
+        return _select_by_bisection(block.of(stack), block.of(good), block.of(n))
+
+    lower, upper = over_blocks(one, n.size, size=BLOCK)
+    return lower.reshape(count.shape), upper.reshape(count.shape)
+
+
 def _select_by_bisection(values: Array, usable: Array, count: Array) -> tuple[Array, Array]:
     """The two middle values, their bits found from the highest down by counting what lies below."""
     bits = _ordered_bits(jax.lax.stop_gradient(values))
     kind, width = bits.dtype, jnp.iinfo(bits.dtype).bits
+    bits = jnp.where(usable, bits, ~jnp.zeros((), kind))  # above all values: counted where there are none
     rank = (count - 1) >> 1
 
     def step(i: int, found: Array) -> Array:
         trial = found | (jnp.ones((), kind) << jnp.asarray(width - 1 - i, kind))
-        below = jnp.sum(usable & (bits < trial), axis=0)
+        below = jnp.sum(bits < trial, axis=0)
         return jnp.where(below <= rank, trial, found)
 
     low = jax.lax.fori_loop(0, width, step, jnp.zeros(count.shape, kind))
-    not_above = jnp.sum(usable & (bits <= low), axis=0)
-    next_up = jnp.min(jnp.where(usable & (bits > low), bits, ~jnp.zeros((), kind)), axis=0)
+    not_above = jnp.sum(bits <= low, axis=0)
+    next_up = jnp.min(jnp.where(bits > low, bits, ~jnp.zeros((), kind)), axis=0)
     high = jnp.where(not_above > count >> 1, low, next_up)
 
     def pick(target: Array) -> Array:
-        plane = jnp.argmax(usable & (bits == target), axis=0)
+        plane = jnp.argmax(bits == target, axis=0)
         return jnp.take_along_axis(values, plane[None], axis=0)[0]
 
     return pick(low), pick(high)

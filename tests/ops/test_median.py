@@ -43,3 +43,10 @@ def test_derivative_is_that_of_the_values_picked(n):
     assert set(np.unique(gradient)) <= {0.0, 0.5, 1.0}
     np.testing.assert_allclose(np.sum(gradient, axis=0), 1.0)
     np.testing.assert_allclose(np.sum(gradient * stack, axis=0), expected(stack))
+
+
+@pytest.mark.parametrize("n", [9, 20])
+def test_more_pixels_than_are_worked_on_at_once(n):
+    stack = np.random.default_rng(n).normal(size=(n, 37, 61)).astype(np.float32)
+    stack[np.random.default_rng(1).random(stack.shape) < 0.2] = np.nan
+    np.testing.assert_array_equal(jax.jit(nanmedian)(stack, np.ones(stack.shape, bool)), expected(stack))
