@@ -1,5 +1,6 @@
 """The chain from cubes to sky image on a NIRCam association, files left aside."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,8 +37,10 @@ def ours(precision: Literal["float64", "float32"]) -> Any:
         given = jax.device_put((science, references, data["psf_mask"], data["pixel_maps"]))
         visited = jax.device_put(data["visited"])
         shape = (int(data["output_shape"][0]), int(data["output_shape"][1]))
-        # The official registration needs float64.
-        options = coronjax.Options.official() if precision == "float64" else coronjax.Options(precision=precision)
+        options = coronjax.Options.official()
+        if precision == "float32":  # in which lmdif cannot be followed
+            align_refs = replace(options.align_refs, minimiser="newton")
+            options = replace(options, align_refs=align_refs, precision=precision)
 
         def call() -> Arrays:
             done = coronjax.reduce(
