@@ -67,10 +67,8 @@ def residual_error(
     frames = flat(references)
 
     def one_zone(used: Array | None, products: Array, means: Array) -> tuple[Array, None]:
-        left, centred = (
-            left_over(subspace(products, truncate), valid_references),
-            Centred(frames, means, valid_references),
-        )
+        left = left_over(subspace(products, truncate), valid_references)
+        centred = Centred(frames, means, valid_references)
         return over_blocks(lambda block: scatter(left, centred.part(block, block.of(used))), frames.shape[1]), None
 
     empty = jnp.full_like(frames[0], jnp.nan)

@@ -46,7 +46,7 @@ def test_stars_of_two_rolls_agree(mode: str, seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_run_makes_the_wcs_agree(tmp_path: Path) -> None:
-    """The star of every product lies where STAR_RA and STAR_DEC say, through its own WCS, and at the true place."""
+    """The keywords of all products name one star on the sky, and in every image the place where it is in truth."""
     simulated, _ = observed("nircam", tmp_path / "in", crpix_error=WORST_HEADER)
     result = run(simulated.asn, psfmask=simulated.psf_mask, options=Options())
     places = [product.primary for product in result.psfsub]
