@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
 import equinox as eqx
 import jax
@@ -17,6 +16,7 @@ from .errors import PrecisionError
 from .frames import flag_all, prepare
 from .ops import SharedNoise, overlap_window, resample, stack_references
 from .options import Options
+from .programs import kept_program
 from .reduction import Reduction
 from .star_removal import Removed, remove_star
 
@@ -139,7 +139,7 @@ def reduce(
     return _reduce(science, references, observation, options, output_shape=output_shape, window=window)
 
 
-@partial(jax.jit, static_argnames=("output_shape", "window"))
+@kept_program
 def _reduce(
     science: Cube,
     references: Cube,

@@ -8,6 +8,8 @@ from pathlib import Path
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+from .programs import programs_kept_in
+
 CACHE_VARIABLE = "CORONJAX_CACHE_DIR"  # a folder, or "off"
 
 
@@ -53,7 +55,7 @@ def application_settings(precision: str) -> Iterator[None]:
         settings, before = {}, {}
     try:
         _apply(settings)
-        with jax.enable_x64(precision == "float64"):
+        with jax.enable_x64(precision == "float64"), programs_kept_in(folder):
             yield
     finally:
         _apply(before)

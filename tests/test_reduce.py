@@ -151,16 +151,16 @@ def test_every_step_can_be_skipped(step):
 def test_numbers_compile_once():
     arguments = _arguments()
     reduce(**arguments, options=OPTIONS)
-    before = _reduce._cache_size()
+    before = _reduce.jitted._cache_size()
     for options in (
         Options(klip=Klip(truncate=2)),
         Options(outlier_detection=OutlierDetection(snr=3.0, maskpt=0.5)),
         Options(resample=Resample(pixfrac=0.8, fillval=0.0)),
     ):
         reduce(**_arguments(seed=1), options=options)
-    assert _reduce._cache_size() == before
+    assert _reduce.jitted._cache_size() == before
     reduce(**arguments, options=Options(align_refs=AlignRefs(median_box_length=5)))
-    assert _reduce._cache_size() == before + 1
+    assert _reduce.jitted._cache_size() == before + 1
 
 
 def test_derivatives_match_finite_differences():

@@ -1,0 +1,195 @@
+"""Compiled programs kept on disk, so that another process neither traces nor compiles them again.
+
+JAX's own cache keeps what the compiler made, yet a process must trace and lower a function to learn which entry it
+needs: for the whole chain that takes longer than computing. Here the entry is found from the shapes alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import logging
+import os
+import pickle
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import serialize_executable
+from jax.experimental.compilation_cache import compilation_cache
+
+logger = logging.getLogger("coronjax")
+
+KEPT = 32  # programs in the folder; those used longest ago go first
+_SUFFIX = ".program"
+_folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+_loaded: dict[str, Callable[..., Any]] = {}  # by key
+
+
+@contextmanager
+def programs_kept_in(folder: Path | None) -> Iterator[None]:
+    """Keep the programs of functions marked by `kept_program` in a folder, for the length of a `with` block.
+
+    Args:
+        folder: made where it is missing; None keeps nothing.
+
+    Example:
+        >>> with programs_kept_in(None):
+        ...     pass
+    """
+    token = _folder.set(folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+
+
+class kept_program:
+    """Compile a function as `jax.jit` does, and keep its programs while `programs_kept_in` names a folder.
+
+    A program is found by the shapes and types of the arguments, the values of the static ones, the source of this
+    package, the versions of JAX, its settings, and the processor. Calls under a transformation of JAX are plain
+    `jax.jit`. A program that cannot be read is made anew; a folder that cannot be written is left alone.
+
+    Args:
+        function: of pytrees; keyword arguments are static.
+
+    Example:
+        >>> @kept_program
+        ... def power(x, *, exponent):
+        ...     return x**exponent
+        >>> float(power(3.0, exponent=2))
+        9.0
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        parameters = inspect.signature(function).parameters.values()
+        names = tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+        self.jitted = jax.jit(function, static_argnames=names)
+
+    def __call__(self, *arguments: Any, **static: Any) -> Any:
+        """The function's result."""
+        leaves, structure = jax.tree.flatten(arguments)
+        folder = _folder.get()
+        if folder is None or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return self.jitted(*arguments, **static)
+        key = _key(self._function, leaves, structure, static)
+        if key not in _loaded:
+            path = folder / f"{key}{_SUFFIX}"
+            _loaded[key] = _read(path) or self._make(path, leaves, structure, static)
+        return _loaded[key](*leaves)
+
+    def _make(self, path: Path, leaves: list[Any], structure: Any, static: dict[str, Any]) -> Callable[..., Any]:
+        """Compile, and write the program."""
+        results: list[Any] = []
+
+        def flat(*leaves: Any) -> list[Any]:
+            result, form = jax.tree.flatten(self._function(*jax.tree.unflatten(structure, leaves), **static))
+            results.append(jax.tree.unflatten(form, range(len(result))))
+            return result
+
+        with _jax_cache_off():  # what comes out of it cannot be kept a second time
+            compiled = jax.jit(flat).lower(*leaves).compile()
+        form = jax.tree.structure(results[-1])
+        try:
+            _write(path, pickle.dumps((*serialize_executable.serialize(compiled), results[-1])))
+        except (OSError, ValueError, TypeError, pickle.PicklingError) as error:
+            logger.info("the compiled program is not kept: %s", error)
+        return lambda *leaves: jax.tree.unflatten(form, compiled(*leaves))
+
+
+@contextmanager
+def _jax_cache_off() -> Iterator[None]:
+    before = jax.config.values["jax_enable_compilation_cache"]
+    try:
+        jax.config.update("jax_enable_compilation_cache", False)
+        compilation_cache.reset_cache()  # it is asked once whether it is on
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
+
+
+def _key(function: Callable[..., Any], leaves: list[Any], structure: Any, static: dict[str, Any]) -> str:
+    device = jax.devices()[0]
+    described = (
+        f"{function.__module__}.{function.__qualname__}",
+        str(structure),
+        [_kind(leaf) for leaf in leaves],
+        sorted(static.items()),
+        _sources(),
+        (jax.__version__, jax.lib.__version__, device.platform, device.device_kind, _processor()),
+        (os.environ.get("XLA_FLAGS"), jnp.result_type(float).name, sorted(map(str, jax.config.values.items()))),
+    )
+    return hashlib.sha256(repr(described).encode()).hexdigest()
+
+
+def _kind(leaf: Any) -> tuple[str, ...]:
+    """What a program depends on of an argument: everything but its values."""
+    if isinstance(leaf, (bool, int, float, complex)):
+        return (type(leaf).__name__,)
+    return str(leaf.shape), leaf.dtype.name, str(getattr(leaf, "weak_type", False))
+
+
+@functools.cache
+def _sources() -> str:
+    """Digest of every file of this package: a program made from other source is another program."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _processor() -> str:
+    """Machine code made for one processor may not run on another that shares the folder."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return " ".join(platform.uname())
+    return " ".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
+
+
+def _read(path: Path) -> Callable[..., Any] | None:
+    """The program in a file; None where there is none that can be used."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    _register_lapack()
+    try:
+        program, ins, outs, result = pickle.loads(content)
+        loaded = serialize_executable.deserialize_and_load(program, ins, outs)
+    except Exception as error:  # whatever a damaged file makes of the reader
+        logger.info("%s cannot be used and is made again: %s", path, error)
+        return None
+    os.utime(path)
+    form = jax.tree.structure(result)
+    return lambda *leaves: jax.tree.unflatten(form, loaded(*leaves))
+
+
+@functools.cache
+def _register_lapack() -> None:
+    """XLA finds LAPACK once a decomposition has been lowered in this process; a program that was read lowers none."""
+    jax.jit(jnp.linalg.eigh).lower(jnp.eye(2))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write whole or not at all, and make room."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    os.replace(name, path)
+    oldest_first = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda other: other.stat().st_mtime)
+    for other in oldest_first[:-KEPT]:
+        other.unlink(missing_ok=True)

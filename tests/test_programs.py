@@ -1,0 +1,114 @@
+"""Compiled programs on disk: found again, made again where they are damaged, and left alone under transformations."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from coronjax import programs
+
+PROCESS = """
+import sys, pathlib, jax.numpy as jnp
+from coronjax.programs import kept_program, programs_kept_in
+
+traced = []
+
+@kept_program
+def roots(parts, *, sign):
+    traced.append(sign)
+    values, vectors = jnp.linalg.eigh(parts["matrix"])
+    return {"values": sign * values, "again": vectors @ (values[:, None] * vectors.T), "nothing": None}
+
+with programs_kept_in(pathlib.Path(sys.argv[1])):
+    found = roots({"matrix": jnp.diag(jnp.arange(1.0, 5.0))}, sign=-1)
+print(len(traced), sorted(found), found["values"].tolist(), round(float(found["again"].trace()), 4))
+"""
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_loaded", {})
+
+
+def doubling() -> tuple[programs.kept_program, list[int]]:
+    traced: list[int] = []
+
+    @programs.kept_program
+    def double(x: jax.Array, *, times: int = 2) -> jax.Array:
+        traced.append(times)
+        return times * x
+
+    return double, traced
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.program"))
+
+
+def test_another_process_neither_traces_nor_compiles(tmp_path: Path) -> None:
+    # A decomposition: LAPACK must be there for a program that nobody lowered in this process.
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", PROCESS, str(tmp_path)], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert said[0] == "1 ['again', 'nothing', 'values'] [-1.0, -2.0, -3.0, -4.0] 10.0\n"
+    assert said[1] == said[0].replace("1", "0", 1)
+    assert len(files(tmp_path)) == 1
+
+
+def test_values_share_a_program_and_shapes_do_not(tmp_path: Path, fresh: None) -> None:
+    double, traced = doubling()
+    with programs.programs_kept_in(tmp_path):
+        for x in (jnp.ones(3), 4 * jnp.ones(3), jnp.ones(5)):
+            assert jnp.all(double(x) == 2 * x)
+        assert jnp.all(double(jnp.ones(3), times=3) == 3)
+    assert traced == [2, 2, 3]
+    assert len(files(tmp_path)) == 3
+
+
+def test_a_damaged_program_is_made_again(tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    double, traced = doubling()
+    with programs.programs_kept_in(tmp_path):
+        double(jnp.ones(3))
+        whole = files(tmp_path)[0].read_bytes()
+        for content in (b"", b"no program", whole[: len(whole) // 2]):
+            files(tmp_path)[0].write_bytes(content)
+            monkeypatch.setattr(programs, "_loaded", {})
+            assert jnp.all(double(jnp.ones(3)) == 2)
+    assert traced == [2, 2, 2, 2]
+    assert files(tmp_path)[0].stat().st_size > len(whole) // 2
+
+
+def test_nothing_is_kept_unasked_or_under_a_transformation(tmp_path: Path, fresh: None) -> None:
+    double, _ = doubling()
+    double(jnp.ones(3))
+    with programs.programs_kept_in(tmp_path):
+        assert jax.grad(lambda x: double(x).sum())(jnp.ones(3)).tolist() == [2.0, 2.0, 2.0]
+        assert jax.vmap(double)(jnp.ones((2, 3))).shape == (2, 3)
+    assert not files(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_left_alone(tmp_path: Path, fresh: None) -> None:
+    (tmp_path / "file").touch()
+    double, _ = doubling()
+    with programs.programs_kept_in(tmp_path / "file" / "folder"):
+        assert jnp.all(double(jnp.ones(3)) == 2)
+
+
+def test_those_used_longest_ago_go_first(tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "KEPT", 2)
+    double, _ = doubling()
+    with programs.programs_kept_in(tmp_path):
+        double(jnp.ones(1))
+        os.utime(files(tmp_path)[0], (0, 0))
+        first = files(tmp_path)[0]
+        double(jnp.ones(2))
+        double(jnp.ones(3))
+    assert len(files(tmp_path)) == 2
+    assert first not in files(tmp_path)
