@@ -126,6 +126,9 @@ class Klip(eqx.Module):
 
     truncate: int = 50
     """Number of KL modes kept; more than there are references means all of them."""
+    max_modes: int | None = eqx.field(static=True, default=None)
+    """Most modes that `truncate` may ask for. Of more than 2000 references only so many modes are then computed, far
+    faster, and nothing can be differentiated by the references. None: all."""
     use_repaired: bool = eqx.field(static=True, default=False)
     """Let repaired pixels decide the weights of the references."""
     error: Literal["propagated", "scatter"] = eqx.field(static=True, default="propagated")
@@ -136,6 +139,7 @@ class Klip(eqx.Module):
     def __check_init__(self) -> None:
         """Refuse values that make no sense."""
         _check_number("klip.truncate", self.truncate, 0, whole=True)
+        _check_number("klip.max_modes", self.max_modes, 1, whole=True)
         _check_choice(self, "klip.", "error")
 
 

@@ -27,6 +27,7 @@ from coronjax.ops import (
     fourier_shift,
     gram,
     klip,
+    klip_sweep,
     klip_weights,
     modes,
     nanmedian,
@@ -330,6 +331,17 @@ ROWS: list[Row] = [
         numbers={"truncate": (3, 50)},
         pad=_pad_frames,
         unpad=lambda output: (_cut(output[0]), output[1]),
+        degenerate=_degenerate_frames,
+    ),
+    Row(
+        "klip_sweep",
+        lambda s, r, valid_s, valid_r, few=3: klip_sweep(
+            s, r, jnp.array([0, few]), valid_science=valid_s, valid_references=valid_r
+        ),
+        _frames,
+        differentiable=(0, 1),
+        numbers={"few": (3, 50)},
+        pad=_pad_frames,
         degenerate=_degenerate_frames,
     ),
     Row(

@@ -7,6 +7,7 @@ from .border import crop_border, pad_and_taper
 from .drizzle import DrizzleSums, drizzle_add, drizzle_init
 from .gram import Gram, gram, init_gram, merge, update
 from .klip import KlipResult, Weights, klip, klip_weights, subtract
+from .klip_sweep import klip_sweep
 from .lmdif import follow_lmdif
 from .median import nanmedian
 from .outliers import Outliers, flag_outliers
@@ -56,6 +57,7 @@ __all__ = [
     "gram",
     "init_gram",
     "klip",
+    "klip_sweep",
     "klip_weights",
     "merge",
     "modes",

@@ -56,9 +56,9 @@ def over_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXE
     return jax.tree.map(join, parts)
 
 
-def sum_blocks(one: Callable[[Block], Any], n_pixels: int) -> Any:
-    """Call `one` for every block and add up what it returns; it is to count the pixels of `once` only."""
-    count, length = _partition(n_pixels, _PIXELS)
+def sum_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXELS) -> Any:
+    """Call `one` for every block of about `size` pixels and add up; it is to count the pixels of `once` only."""
+    count, length = _partition(n_pixels, size)
     if count == 1:
         return one(Block(None, None, n_pixels))
 

@@ -12,6 +12,10 @@ from jaxtyping import Array
 
 from ._blocks import Block, sum_blocks
 
+_WHOLE = 256  # references up to which the symmetry of their products is not worth a second matrix product
+_STRIPS = 4  # more of them save products and lose the speed of large ones
+_CACHED = 2**20  # values of a block that stay in the processor's cache
+
 
 class Centred(eqx.Module):
     """Frames `[frame pixel]` less their means over the pixels that decide; what is invalid or unused is 0."""
@@ -45,12 +49,29 @@ def _mask(used: Array | None, valid: Array | None) -> Array | None:
 def inner_products(references: Centred, science: Centred, used: Array | None) -> tuple[Array, Array]:
     """Products of the references with each other, and with the science frames, over the pixels used."""
 
-    def one(block: Block) -> tuple[Array, Array]:
+    def one(block: Block) -> tuple[list[Array], Array]:
         counted = block.once(used)
         frames = references.part(block, counted)
-        return inner(frames, frames), inner(frames, science.part(block, counted))
+        return _upper_strips(frames), inner(frames, science.part(block, counted))
 
-    return sum_blocks(one, references.frames.shape[1])
+    n_references, n_pixels = references.frames.shape
+    strips, cross = sum_blocks(one, n_pixels, size=max(512, min(8192, _CACHED // n_references)))
+    return _mirrored(strips), cross
+
+
+def _upper_strips(frames: Array) -> list[Array]:
+    """The products of the rows with each other, in strips of rows from the diagonal on: each pair once, or nearly."""
+    height = len(frames) if len(frames) <= _WHOLE else -(-len(frames) // _STRIPS)
+    return [inner(frames[i : i + height], frames[i:]) for i in range(0, len(frames), height)]
+
+
+def _mirrored(strips: list[Array]) -> Array:
+    """The symmetric matrix of which the strips are one half."""
+    if len(strips) == 1:
+        return strips[0]
+    size = strips[0].shape[1]
+    upper = jnp.concatenate([jnp.pad(strip, ((0, 0), (size - strip.shape[1], 0))) for strip in strips])
+    return jnp.triu(upper) + jnp.triu(upper, 1).T
 
 
 def each_zone(one_zone: Callable[..., tuple[Any, Any]], zones: Array | None, empty: Any, *per_zone: Any) -> Any:

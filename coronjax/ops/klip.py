@@ -41,7 +41,13 @@ class KlipResult(eqx.Module):
     eigenvalues: Float[Array, "*z_t k"]
 
 
-def klip_weights(gram: Gram, *, truncate: Int[Array, ""] | int, eligible: Bool[Array, "t k"] | None = None) -> Weights:
+def klip_weights(
+    gram: Gram,
+    *,
+    truncate: Int[Array, ""] | int,
+    eligible: Bool[Array, "t k"] | None = None,
+    max_modes: int | None = None,
+) -> Weights:
     r"""Weights of the references that project each science frame on the leading modes.
 
     $$ w_t = V_K \Lambda_K^{-1} V_K^T B_t, \qquad G = V \Lambda V^T $$
@@ -52,6 +58,7 @@ def klip_weights(gram: Gram, *, truncate: Int[Array, ""] | int, eligible: Bool[A
             More than the rank of the references means all of them; 0 leaves the removal of the means.
         eligible: which references each science frame may use (self-exclusion, rotation). Each frame then has a
             decomposition of its own; by default all share one.
+        max_modes: as in `Klip`. Static.
 
     Returns:
         `Weights`. Invalid, ineligible and constant references have weight zero.
@@ -66,7 +73,7 @@ def klip_weights(gram: Gram, *, truncate: Int[Array, ""] | int, eligible: Bool[A
     """
 
     def one_zone(products: Array, cross: Array) -> Weights:
-        return _zone_weights(products, cross, truncate, eligible)
+        return _zone_weights(products, cross, truncate, eligible, max_modes)
 
     return jax.vmap(one_zone)(gram.products, gram.cross)
 
@@ -159,11 +166,11 @@ def klip(
         counted = deciding if used is None else used if deciding is None else deciding & used
         centred, aims = centre(frames, counted, valid_references)[0], centre(targets, counted, valid_science)[0]
         products, cross = inner_products(centred, aims, counted)
-        space = subspace(products, options.truncate)
+        space = subspace(products, options.truncate, max_modes=options.max_modes)
         if eligible is None:
-            found = _weights(space, cross)
+            found = weights_of(space, cross)
         else:
-            found = _zone_weights(products, cross, options.truncate, eligible)
+            found = _zone_weights(products, cross, options.truncate, eligible, options.max_modes)
         left = left_over(space, valid_references) if error else None
 
         def images(block: Block) -> tuple[Array, Array | None]:
@@ -184,7 +191,7 @@ def _residual(block: Block, used: Array | None, aims: Centred, references: Centr
     return aims.part(block, inside) - times(weights, references.part(block, inside))
 
 
-def _weights(space: Subspace, cross: Array) -> Weights:
+def weights_of(space: Subspace, cross: Array) -> Weights:
     """The weights of one zone, [t k], and the diagnostics they share."""
     product = spectral_times(space.spectrum, space.kept, cross, function="inverse", tolerance=space.tolerance)
     values, n_modes = eigenvalues(space.spectrum), jnp.sum(space.kept)
@@ -194,12 +201,14 @@ def _weights(space: Subspace, cross: Array) -> Weights:
     return Weights(jnp.where(space.usable[:, None], product, 0).T, values, gap, n_modes)
 
 
-def _zone_weights(products: Array, cross: Array, truncate: Array | int, eligible: Array | None) -> Weights:
+def _zone_weights(
+    products: Array, cross: Array, truncate: Array | int, eligible: Array | None, max_modes: int | None
+) -> Weights:
     if eligible is None:
-        return _weights(subspace(products, truncate), cross)
+        return weights_of(subspace(products, truncate, max_modes=max_modes), cross)
 
     def one_frame(target: Array, allowed: Array) -> Weights:
-        found = _weights(subspace(products, truncate, allowed), target[:, None])
+        found = weights_of(subspace(products, truncate, allowed, max_modes=max_modes), target[:, None])
         return eqx.tree_at(lambda w: w.weights, found, found.weights[0])
 
     return jax.vmap(one_frame)(cross.T, eligible)

@@ -10,7 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ._leading import leading_pairs
+
 Function = Literal["inverse", "projector"]
+
+DENSE = 2000  # of a matrix that is larger, the leading eigenpairs are found faster alone
 
 
 class Spectrum(eqx.Module):
@@ -21,14 +25,16 @@ class Spectrum(eqx.Module):
 
     matrix: Float[Array, "k k"]
     values: Float[Array, " k"]  # descending
-    vectors: Float[Array, "k k"]  # in columns, in the order of values
+    vectors: Float[Array, "k k"]  # in columns, in the order of values; only the leading ones where not all were asked
 
 
-def decompose(matrix: Float[Array, "k k"]) -> Spectrum:
+def decompose(matrix: Float[Array, "k k"], *, leading: int | None = None) -> Spectrum:
     """Decompose a symmetric positive semi-definite matrix once, for all functions of it.
 
     Args:
         matrix: symmetric, finite.
+        leading: only so many of the leading eigenpairs are needed. Taken up where the matrix is larger than 2000 and
+            this is less than an eighth of it; then nothing can be differentiated by the matrix.
 
     Returns:
         `Spectrum`.
@@ -37,6 +43,8 @@ def decompose(matrix: Float[Array, "k k"]) -> Spectrum:
         >>> decompose(jnp.diag(jnp.array([1.0, 3.0]))).values.tolist()
         [3.0, 1.0]
     """
+    if leading is not None and len(matrix) > DENSE and 8 * leading < len(matrix):
+        return Spectrum(matrix, *leading_pairs(jax.lax.stop_gradient(matrix), leading))
     values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(matrix))
     return Spectrum(matrix, values[::-1], vectors[:, ::-1])
 
@@ -101,6 +109,8 @@ def spectral_times(
 
     Source: Higham, Functions of Matrices (2008), theorem 3.11.
     """
+    if spectrum.vectors.shape[1] < len(spectrum.matrix):
+        return _leading_times(function, spectrum.matrix, right, spectrum.values, spectrum.vectors, kept)
     tolerance = jax.lax.stop_gradient(jnp.asarray(tolerance, spectrum.values.dtype))
     return _spectral_times(function, spectrum.matrix, right, spectrum.values, spectrum.vectors, kept, tolerance)
 
@@ -181,6 +191,25 @@ def _spectral_times_jvp(function: Function, primals: tuple, tangents: tuple) -> 
     turned = jnp.matmul(core, jnp.matmul(vectors.T, right, precision="highest"), precision="highest")
     by_right = _spectral_times(function, matrix, d_right, values, vectors, kept, tolerance)
     return result, jnp.matmul(vectors, turned, precision="highest") + by_right
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _leading_times(
+    function: Function, matrix: Array, right: Array, values: Array, vectors: Array, kept: Array
+) -> Array:
+    return _spectral_times(function, matrix, right, values, vectors, kept, jnp.zeros_like(values[0]))
+
+
+@partial(_leading_times.defjvp, symbolic_zeros=True)
+def _leading_times_jvp(function: Function, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    if not isinstance(tangents[0], jax.custom_derivatives.SymbolicZero):
+        raise NotImplementedError(
+            "the leading eigenpairs alone do not give the derivative by the references: leave max_modes None"
+        )
+    result = _leading_times(function, *primals)
+    if isinstance(tangents[1], jax.custom_derivatives.SymbolicZero):
+        return result, jnp.zeros_like(result)
+    return result, _leading_times(function, primals[0], tangents[1], *primals[2:])
 
 
 @jax.custom_jvp

@@ -20,18 +20,28 @@ class Subspace(eqx.Module):
     usable: Bool[Array, " k"]
     tolerance: Float[Array, ""]
 
+    def with_modes(self, truncate: Array | int) -> Subspace:
+        """The same decomposition with another number of leading modes kept."""
+        kept = (jnp.arange(len(self.kept)) < truncate) & (self.spectrum.values > self.tolerance)
+        return eqx.tree_at(lambda space: space.kept, self, kept)
 
-def subspace(products: Array, truncate: Array | int, allowed: Array | None = None) -> Subspace:
-    """Decompose a Gram matrix, of the references allowed, and keep its leading modes."""
+
+def subspace(
+    products: Array, truncate: Array | int, allowed: Array | None = None, *, max_modes: int | None = None
+) -> Subspace:
+    """Decompose a Gram matrix, of the references allowed, and keep its leading modes, `max_modes` of them at most."""
     # A reference without variance spans nothing: it counts neither as a reference nor in the rank.
     usable = jnp.diagonal(products) > 0
     if allowed is not None:
         usable = usable & allowed
         products = jnp.where(usable[:, None] & usable[None, :], products, 0)
-    spectrum = decompose(products)
+    # One more than can be kept: the gap to it is a diagnostic.
+    spectrum = decompose(products, leading=None if max_modes is None else max_modes + 1)
     tolerance = rank_tolerance(spectrum.values)
     order = jnp.arange(len(spectrum.values))
-    kept = (order < truncate) & (spectrum.values > tolerance)
+    kept = (order < (truncate if max_modes is None else jnp.minimum(truncate, max_modes))) & (
+        spectrum.values > tolerance
+    )
     return Subspace(spectrum, kept, usable, tolerance)
 
 
@@ -125,10 +135,13 @@ def left_over(space: Subspace, valid: Array | None) -> Array:
     It projects on the dropped modes, so that nothing cancels. The mean over the references is removed from this small
     matrix, not from the images.
     """
-    n, dtype = len(space.kept), space.spectrum.values.dtype
+    n, dtype = len(space.usable), space.spectrum.values.dtype
     count = n if valid is None else jnp.maximum(jnp.sum(valid), 1)
     counted = jnp.ones(n, dtype) if valid is None else valid.astype(dtype)
     select = counted[:, None] * (jnp.eye(n, dtype=dtype) - counted[None, :] / count)
+    if len(space.kept) < n:  # of the dropped modes most are unknown: what the kept ones leave
+        held = spectral_times(space.spectrum, space.kept, select.T, function="projector", tolerance=0.0)
+        return (select - held.T) / jnp.sqrt(jnp.asarray(count, dtype))
     # What has no variance is left over too, but counts only where something else is: otherwise nothing is left.
     dropped = ~space.kept & jnp.any(~space.kept & (space.spectrum.values > space.tolerance))
     rest = spectral_times(space.spectrum, dropped, select.T, function="projector", tolerance=space.tolerance)

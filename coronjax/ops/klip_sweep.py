@@ -1,0 +1,80 @@
+"""KLIP for many numbers of modes at the price of little more than one."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ._blocks import Block, over_blocks
+from ._zones import Centred, centre, each_zone, flat, inner_products, times
+from .klip import weights_of
+from .subspace import subspace
+
+
+def klip_sweep(
+    science: Float[Array, "t y x"],
+    references: Float[Array, "k y x"],
+    truncates: Int[Array, " n"],
+    *,
+    combine: bool = True,
+    fit: Bool[Array, "y x"] | None = None,
+    zones: Bool[Array, "z y x"] | None = None,
+    valid_science: Bool[Array, " t"] | None = None,
+    valid_references: Bool[Array, " k"] | None = None,
+) -> Float[Array, "n y x"] | Float[Array, "n t y x"]:
+    r"""Subtract the star with each of several numbers of modes.
+
+    $$ d_{K} = \frac{1}{T} \sum_t \Big( t - \bar t - \sum_k w^{(K)}_{tk} (r_k - \bar r_k) \Big) $$
+
+    One Gram matrix, one decomposition. The mean over the frames is taken of the weights, before any image is made.
+
+    Args:
+        science: integrations, as in `klip`.
+        references: reference frames, as in `klip`.
+        truncates: numbers of modes. Traced.
+        combine: the mean over the valid science frames; otherwise every frame. Static.
+        fit: pixels that decide, as in `klip`.
+        zones: pixels of each zone; by default one zone of all pixels.
+        valid_science: false for padding.
+        valid_references: false for padding.
+
+    Returns:
+        Residuals, in the order of `truncates`; NaN outside every zone, and in invalid frames.
+
+    Example:
+        >>> frames = jnp.array([[[0.0, 2.0], [4.0, 1.0]]])
+        >>> klip_sweep(3 * frames, frames, jnp.array([0, 1]))[1].round(6).tolist()
+        [[0.0, 0.0], [0.0, 0.0]]
+
+    Source: Soummer, Pueyo & Larkin (2012), ApJ 755, L28.
+    """
+    frames, targets = flat(references), flat(science)
+    valid = jnp.ones(len(targets), bool) if valid_science is None else valid_science
+    share = jnp.where(valid, 1 / jnp.maximum(jnp.sum(valid), 1), 0).astype(targets.dtype)[None]
+    mixing = share if combine else jnp.eye(len(targets), dtype=targets.dtype)
+    deciding = None if fit is None else fit.reshape(-1)
+
+    def one_zone(used: Array | None) -> tuple[Array, None]:
+        counted = deciding if used is None else used if deciding is None else deciding & used
+        centred, aims = centre(frames, counted, valid_references)[0], centre(targets, counted, valid_science)[0]
+        products, cross = inner_products(centred, aims, counted)
+        mixed = times(mixing, cross.T).T
+        space = subspace(products, 0)
+        weights = jax.vmap(lambda truncate: weights_of(space.with_modes(truncate), mixed).weights)(truncates)
+        return over_blocks(lambda block: _residuals(block, used, aims, centred, mixing, weights), frames.shape[1]), None
+
+    shape = (len(truncates), len(mixing), frames.shape[1])
+    residual = each_zone(one_zone, zones, jnp.full(shape, jnp.nan, targets.dtype))[0]
+    if combine:
+        return residual.reshape(len(truncates), *science.shape[1:])
+    return jnp.where(valid[:, None], residual, jnp.nan).reshape(len(truncates), *science.shape)
+
+
+def _residuals(
+    block: Block, used: Array | None, aims: Centred, references: Centred, mixing: Array, weights: Array
+) -> Array:
+    inside = block.of(used)
+    model = times(weights.reshape(-1, weights.shape[-1]), references.part(block, inside))
+    target = times(mixing, aims.part(block, inside))
+    return target - model.reshape(*weights.shape[:2], -1)
