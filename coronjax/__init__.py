@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import analysis, ops, simulate
+    from .associations import Outcome, batch
     from .chain import reduce
     from .cube import DQ, Cube
     from .errors import AssociationError, CoronjaxError, ExposureError, OptionsError, OutputError, PrecisionError
@@ -37,6 +38,8 @@ _HOME = {
     "Resample": "options",
     "Star": "options",
     "Inputs": "inputs",
+    "Outcome": "associations",
+    "batch": "associations",
     "Step": "pipeline",
     "load": "inputs",
     "run": "pipeline",
@@ -58,6 +61,7 @@ __all__ = [
     "Klip",
     "Options",
     "OptionsError",
+    "Outcome",
     "OutlierDetection",
     "OutputError",
     "PrecisionError",
@@ -67,6 +71,7 @@ __all__ = [
     "Star",
     "Step",
     "analysis",
+    "batch",
     "load",
     "ops",
     "reduce",

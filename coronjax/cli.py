@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 COMMANDS = {
     "run": "Reduce an association: read, flag outliers, align, subtract the star, resample, write the products.",
+    "batch": "Reduce many associations side by side, skipping those that are complete; say what became of each.",
     "info": "Say what is in an association, what a run would do with it, and what looks wrong.",
     "simulate": "Make an association with a known truth, in the JWST file format.",
     "demo": "Simulate a small association with three companions, reduce it, and show what was found.",

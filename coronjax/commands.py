@@ -41,11 +41,9 @@ class Command:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OfAssociation(Command):
-    """What it takes to reduce an association."""
+class _Reduction(Command):
+    """How to reduce."""
 
-    asn: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ASN")]
-    """Association file (JSON)."""
     output_dir: Path = Path()
     """Folder of the products, made where it is missing."""
     psfmask: Path | None = None
@@ -57,6 +55,14 @@ class _OfAssociation(Command):
     """Accept members outside the association's folder."""
     options: Options = field(default_factory=Options)
     """Every choice of the reduction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfAssociation(_Reduction):
+    """What it takes to reduce an association."""
+
+    asn: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ASN")]
+    """Association file (JSON)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +107,40 @@ class Info(_OfAssociation):
             if self.quiet:
                 _errors().print(f"coronjax: error: {error}", markup=False, soft_wrap=True)
         return 1 if found.errors else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(_Reduction):
+    """`coronjax batch`."""
+
+    patterns: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN [PATTERN ...]")]
+    """Association files, or patterns for them in quotes: *, ? and, for folders in folders, **."""
+    workers: int | None = None
+    """Processes on this machine; by default one for each processor."""
+    scheduler: str | None = None
+    """Address of a running dask scheduler whose workers see the same files, instead of processes on this machine."""
+
+    def __call__(self) -> int:
+        """Reduce all that are not complete, telling of each; the status is 1 where any failed."""
+        from . import associations, report
+
+        progress = report.OutcomeProgress(_errors(self.quiet))
+        outcomes = associations.batch(
+            self.patterns,
+            output_dir=self.output_dir,
+            options=self.options,
+            psfmask=self.psfmask,
+            allow_outside=self.allow_outside,
+            workers=self.workers,
+            scheduler=self.scheduler,
+            progress=progress,
+        )
+        report.show_outcomes(outcomes, self.output_dir / associations.TABLE, self._output())
+        if self.quiet:
+            for outcome in outcomes:
+                if outcome.status == "failed":
+                    _errors().print(f"coronjax: error: {outcome.message}", markup=False, soft_wrap=True)
+        return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +222,7 @@ class Demo(Command):
         return 0
 
 
-_CLASSES: dict[str, type[Command]] = {"run": Run, "info": Info, "simulate": Simulate, "demo": Demo}
+_CLASSES: dict[str, type[Command]] = {"run": Run, "batch": Batch, "info": Info, "simulate": Simulate, "demo": Demo}
 
 
 def command_class(name: str, words: Sequence[str]) -> tuple[Any, Any]:
@@ -201,10 +241,11 @@ def command_class(name: str, words: Sequence[str]) -> tuple[Any, Any]:
     """
     chosen = _CLASSES[name]
     default = None
-    if issubclass(chosen, _OfAssociation):
+    if issubclass(chosen, _Reduction):
         official = "--official" in words
         options = Options.official() if official else Options()
-        default = chosen(asn=tyro.MISSING, options=options)
+        missing = "asn" if issubclass(chosen, _OfAssociation) else "patterns"
+        default = chosen(**{missing: tyro.MISSING}, options=options)
     return tyro.conf.configure(tyro.conf.FlagCreatePairsOff)(chosen), default
 
 

@@ -20,6 +20,7 @@ from .cube import DQ
 if TYPE_CHECKING:
     import equinox as eqx
 
+    from .associations import Outcome
     from .demo import Recovery
     from .inspection import Inspection
     from .options import Options
@@ -82,6 +83,22 @@ class Progress:
             self._status = None
 
 
+class OutcomeProgress:
+    """Tells of each association of many that has ended, a line each."""
+
+    def __init__(self, console: Console):
+        """Tell on this console."""
+        self._console = console
+
+    def __call__(self, outcome: Outcome, count: int, total: int) -> None:
+        """Take note of an outcome, the `count`-th of `total`."""
+        colour = {"done": "green", "skipped": "dim", "failed": "red"}[outcome.status]
+        name = escape(Path(outcome.association).name)
+        message = f"  {escape(outcome.message)}" if outcome.message else ""
+        line = f"{count:>{len(str(total))}} of {total}  [{colour}]{outcome.status:<7}[/] {outcome.seconds:7.2f} s"
+        self._console.print(f"{line}  {name}{message}", soft_wrap=True)
+
+
 class LogHandler(logging.Handler):
     """Prints log records on a console, so that they do not run into its spinner."""
 
@@ -128,6 +145,21 @@ def show_summary(result: Result, console: Console) -> None:
         console.print(f"\n{len(result.paths)} files in {escape(str(result.paths[0].parent))}", soft_wrap=True)
         for path in result.paths:
             console.print(f"  {escape(path.name)}", soft_wrap=True)
+
+
+def show_outcomes(outcomes: Sequence[Outcome], table: Path, console: Console) -> None:
+    """Print how many associations ended how, and where the table of all is.
+
+    Args:
+        outcomes: one for each association.
+        table: path of the table.
+        console: to print on.
+    """
+    counts = {status: sum(one.status == status for one in outcomes) for status in ("done", "skipped", "failed")}
+    said = [f"{counts['done']} done", f"{counts['skipped']} complete before"]
+    said.append(_flagged(f"{counts['failed']} failed", counts["failed"] > 0))
+    console.print(f"{len(outcomes)} associations: {', '.join(said)}")
+    console.print(escape(str(table)), soft_wrap=True)
 
 
 def show_inspection(found: Inspection, options: Options, standard: Options, console: Console) -> None:

@@ -29,11 +29,13 @@ MAY_IMPORT = {
     "inputs": {"advice", "cube", "options", "ops", "io", "star"},
     "result": {"cube", "options", "errors", "ops", "reduction", "io", "inputs"},  # the last for its types alone
     "pipeline": {"options", "chain", "inputs", "reduction", "session", "result", "tally"},
+    "workers": {"errors"},
+    "associations": {"errors", "io", "options", "pipeline", "workers"},
     "tally": {"cube", "io", "options", "inputs", "reduction"},  # all but the first for their types alone
     "advice": {"options"},
     "inspection": {"options", "errors", "io", "advice"},
-    "report": {"cube", "options", "result", "pipeline", "inspection", "demo"},
-    "commands": {"options", "pipeline", "report", "inspection", "simulate", "demo"},
+    "report": {"associations", "cube", "options", "result", "pipeline", "inspection", "demo"},
+    "commands": {"associations", "options", "pipeline", "report", "inspection", "simulate", "demo"},
     "demo": {"cube", "pipeline", "result", "session", "analysis", "simulate"},
     "star": {"errors", "options", "io", "simulate"},
     "simulate": {"cube", "errors", "io"},
@@ -42,7 +44,7 @@ MAY_IMPORT = {
 }
 # Device code takes arrays and gives arrays.
 OPS_THIRD_PARTY = {"jax", "equinox", "optax", "jaxtyping", "numpy"}
-LAZY = ("astropy", "gwcs", "asdf", "matplotlib", "rich", "tyro")
+LAZY = ("astropy", "gwcs", "asdf", "matplotlib", "rich", "tyro", "distributed", "dask")
 
 
 def part_of(path: Path) -> str:

@@ -1,10 +1,13 @@
-"""Write a FITS file whole or not at all."""
+"""Write a file whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from astropy.io import fits
 
@@ -36,12 +39,44 @@ def write_atomically(hdus: fits.HDUList, path: str | Path) -> Path:
         ['empty.fits']
     """
     path = Path(path)
+    with _replacing(path, "the product") as file:
+        hdus.writeto(file, checksum=True)
+    return path
+
+
+def write_text_atomically(text: str, path: str | Path) -> Path:
+    """Write a text file so that its name never stands for an incomplete one, as `write_atomically` does.
+
+    Args:
+        text: content.
+        path: final name. Its folder is made where it is missing.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: the folder or the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> write_text_atomically("done", Path(tempfile.mkdtemp()) / "note.txt").read_text()
+        'done'
+    """
+    path = Path(path)
+    with _replacing(path, "the file") as file:
+        file.write(text.encode())
+    return path
+
+
+@contextmanager
+def _replacing(path: Path, what: str) -> Iterator[IO[bytes]]:
+    """A file under a temporary name, which gets its final one when everything is on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb", opener=_create) as file:
-                hdus.writeto(file, checksum=True)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -49,8 +84,7 @@ def write_atomically(hdus: fits.HDUList, path: str | Path) -> Path:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
     except OSError as error:
-        raise OutputError(f"{path}: the product cannot be written: {error.strerror or error}") from error
-    return path
+        raise OutputError(f"{path}: {what} cannot be written: {error.strerror or error}") from error
 
 
 def _create(path: str, flags: int) -> int:
