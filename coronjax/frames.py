@@ -77,7 +77,7 @@ def prepare(
         `Frames`, one for each stack.
     """
 
-    def one(plane: tuple[Array, Array, Array]) -> Frames:
+    def one(plane: tuple[Array, Array, Array], zero_non_science: Array) -> Frames:
         sci, err, dq = plane
         level = jnp.zeros((), sci.dtype)
         if not options.background.skip:
@@ -98,7 +98,7 @@ def prepare(
         [jnp.reshape(getattr(cube, name), (-1, *cube.sci.shape[-2:])) for name in ("sci", "err", "dq")]
         for cube in cubes
     ]
-    joined = jax.lax.map(one, tuple(jnp.concatenate(parts) for parts in zip(*stacks, strict=True)))
+    joined = by_planes(one, tuple(jnp.concatenate(parts) for parts in zip(*stacks, strict=True)), zero_non_science)
     found, start = [], 0
     for cube, stack in zip(cubes, stacks, strict=True):
         end = start + len(stack[0])

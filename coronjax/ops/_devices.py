@@ -1,4 +1,4 @@
-"""Stacks that lie on several devices: images are divided by pixels, stacks by planes, each device works on its own part.
+"""Stacks that lie on several devices: images are divided by pixels, stacks by planes; each device has its own part.
 
 That there are several is read from the types of the arrays, which know their mesh but, where the compiler decides, not
 how they are divided. Each piece of work is therefore divided as suits it, over all devices of the mesh; the compiler
@@ -77,10 +77,13 @@ def by_pixels(work: Callable[[Any, Any, Part], tuple[Any, Any]], images: Any, sh
 
     own = jax.tree.map(padded, (images, jnp.ones((ny, nx), bool) if division.spare else None))
     bare = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), (*own, shared))
-    found = jax.eval_shape(lambda images, real, shared: work(images, shared, Part(real))[0], *bare)
-    names = division.rows + division.columns
+
+    def part_of(names: tuple[str, ...]) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+        return lambda images, real, shared: work(images, shared, Part(real, names))
+
+    found = jax.eval_shape(part_of(()), *bare)[0]
     images, rest = jax.shard_map(
-        lambda images, real, shared: work(images, shared, Part(real, names)),
+        part_of(division.rows + division.columns),
         mesh=mesh,
         in_specs=(*specs(own), PartitionSpec()),
         out_specs=(specs(found), PartitionSpec()),

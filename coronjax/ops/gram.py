@@ -108,7 +108,6 @@ def gram(
         [[[2.0]]]
     """
 
-
     def own(images: tuple, valid: tuple[Array | None, Array | None], part: Part) -> tuple[None, Gram]:
         frames, targets = flat(images[0]), flat(images[1])
 

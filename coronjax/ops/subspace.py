@@ -76,7 +76,6 @@ def residual_error(
         [[0.0, 0.0, 0.0]]
     """
 
-
     def own(images: tuple, shared: tuple, part: Part) -> tuple[Array, None]:
         frames = flat(images[0])
         gram, truncate, valid_references = shared
