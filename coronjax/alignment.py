@@ -20,6 +20,7 @@ from .ops import (
     shift_frame,
     unregistered,
 )
+from .ops._devices import by_planes
 from .options import Options
 
 _COMMON = 0.5  # share of the references in which a pixel is measured for it to take part in any registration
@@ -120,7 +121,7 @@ def register_references(
         mask = registration_weight(mask, image, variance, mismatch=known.psf_mismatch)
     images = planes.image
     if known.blur is not None:
-        images = jax.lax.map(lambda plane: blur(plane, known.blur, padding=chosen.padding), images)
+        images = by_planes(lambda plane, sigma: blur(plane, sigma, padding=chosen.padding), images, known.blur)
     return register_all(
         _bordered(images, chosen.padding),
         pad_and_taper(image, chosen.padding),
@@ -155,11 +156,11 @@ def align_references(
         return planes
     amount = 0.0 if sigma is None else sigma
 
-    def move(plane: tuple) -> Frames:
+    def move(plane: tuple, amount: Array | float) -> Frames:
         image, variance, dq, measured, shift = plane
         moved = shift_frame(image, variance, _marked(dq, measured), -shift, amount, padding=options.align_refs.padding)
         beyond = jnp.uint32(DQ.DO_NOT_USE.value | DQ.FLUX_ESTIMATED.value)
         return _unmarked(moved.image, moved.variance, jnp.where(moved.inside, moved.dq, moved.dq | beyond))
 
     each = (planes.image, planes.variance, planes.dq, planes.measured, registration.shift)
-    return jax.lax.map(move, each)
+    return by_planes(move, each, amount)

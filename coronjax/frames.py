@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, DTypeLike, Float, UInt32
 
 from .cube import DQ, Cube
 from .ops import flag_outliers, nanmedian, pedestal, predict_star, repair_bad_pixels
+from .ops._devices import by_planes
 from .options import Options
 
 _PREDICTORS = 16  # reference planes, at most, whose median predicts the star
@@ -44,11 +45,12 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
         return jax.vmap(flagged)(references), jax.vmap(flagged)(science)
     star = _typical_star(references)
 
-    def decided(exposure: Cube) -> Cube:
+    def decided(exposure: Cube, shared: tuple) -> Cube:
+        star, chosen = shared
         prediction = predict_star(star[None], jnp.isfinite(star)[None], jnp.ones(1, bool), exposure)
         return flag_outliers(exposure, prediction=prediction.astype(exposure.sci.dtype), options=chosen).cube
 
-    return jax.lax.map(decided, references), jax.lax.map(decided, science)
+    return by_planes(decided, references, (star, chosen)), by_planes(decided, science, (star, chosen))
 
 
 def _typical_star(references: Cube) -> Float[Array, "y x"]:
@@ -75,7 +77,7 @@ def prepare(
         `Frames`, one for each stack.
     """
 
-    def one(plane: tuple[Array, Array, Array]) -> Frames:
+    def one(plane: tuple[Array, Array, Array], zero_non_science: Array) -> Frames:
         sci, err, dq = plane
         level = jnp.zeros((), sci.dtype)
         if not options.background.skip:
@@ -96,7 +98,7 @@ def prepare(
         [jnp.reshape(getattr(cube, name), (-1, *cube.sci.shape[-2:])) for name in ("sci", "err", "dq")]
         for cube in cubes
     ]
-    joined = jax.lax.map(one, tuple(jnp.concatenate(parts) for parts in zip(*stacks, strict=True)))
+    joined = by_planes(one, tuple(jnp.concatenate(parts) for parts in zip(*stacks, strict=True)), zero_non_science)
     found, start = [], 0
     for cube, stack in zip(cubes, stacks, strict=True):
         end = start + len(stack[0])

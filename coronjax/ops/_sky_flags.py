@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, UInt32
 
 from ..cube import DQ
 from ._contributions import BAD
+from ._devices import Part, by_pixels
 from .overlap import Overlap
 from .spread import spread
 
@@ -36,8 +37,8 @@ def add_flags(
     mean = jnp.sum(weight) / n_usable
     aside = jnp.where(mean > 0, _UNUSABLE * mean, 1)
     weight = jnp.where(valid[:, None, None], jnp.where(weight > 0, weight, aside), 0).astype(sums.dtype)
-    together = jax.lax.reduce(jnp.where(valid[:, None, None], dq, 0), jnp.uint32(0), jax.lax.bitwise_or, (0, 1, 2))
-    occurs = jnp.append((together >> jnp.arange(N_BITS, dtype=jnp.uint32)) & 1, 1)  # and the whole weight
+    _, occurring = by_pixels(_occurring, jnp.where(valid[:, None, None], dq, 0))
+    occurs = jnp.append(occurring, 1)  # and the whole weight
     order = jnp.pad(jnp.argsort(1 - occurs.astype(jnp.int32)), (0, -(N_BITS + 1) % _AT_ONCE), constant_values=TOTAL + 1)
 
     def add(group: Array, sums: Array) -> Array:
@@ -52,6 +53,12 @@ def add_flags(
         return sums.at[rows].add(spread(table, image), mode="drop")
 
     return jax.lax.fori_loop(0, -(-jnp.sum(occurs.astype(jnp.int32)) // _AT_ONCE), add, sums)
+
+
+def _occurring(dq: UInt32[Array, "int y x"], _: None, part: Part) -> tuple[None, UInt32[Array, " bit"]]:
+    """Which bits are set anywhere, as 0 and 1; devices agree on numbers, not on bits."""
+    together = jax.lax.reduce(dq, jnp.uint32(0), jax.lax.bitwise_or, (0, 1, 2))
+    return None, part.largest((together >> jnp.arange(N_BITS, dtype=jnp.uint32)) & 1)
 
 
 def dominant_flags(sums: Float[Array, "bit+1 y x"], reached: Bool[Array, "y x"]) -> UInt32[Array, "y x"]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ._blocks import Block, sum_blocks
+from ._devices import Part
 
 _WHOLE = 256  # references up to which the symmetry of their products is not worth a second matrix product
 _STRIPS = 4  # more of them save products and lose the speed of large ones
@@ -32,11 +33,12 @@ class Centred(eqx.Module):
         return jnp.where(mask, jnp.where(mask, frames, 0) - self.means[:, None], 0)
 
 
-def centre(frames: Array, used: Array | None, valid: Array | None) -> tuple[Centred, Array]:
-    """Take the means over the pixels used; and their number."""
+def centre(frames: Array, used: Array | None, valid: Array | None, part: Part) -> tuple[Centred, Array]:
+    """Take the means over the pixels used; and their number. Of all parts."""
     n_pixels = jnp.asarray(frames.shape[1], frames.dtype) if used is None else jnp.sum(used, dtype=frames.dtype)
     mask = _mask(used, valid)
     total = jnp.sum(frames if mask is None else jnp.where(mask, frames, 0), axis=1)
+    total, n_pixels = part.add((total, n_pixels))
     return Centred(frames, total / jnp.maximum(n_pixels, 1), valid), n_pixels
 
 
@@ -46,8 +48,8 @@ def _mask(used: Array | None, valid: Array | None) -> Array | None:
     return valid[:, None] & used[None, :]
 
 
-def inner_products(references: Centred, science: Centred, used: Array | None) -> tuple[Array, Array]:
-    """Products of the references with each other, and with the science frames, over the pixels used."""
+def inner_products(references: Centred, science: Centred, used: Array | None, part: Part) -> tuple[Array, Array]:
+    """Products of the references with each other, and with the science frames, over the pixels used of all parts."""
 
     def one(block: Block) -> tuple[list[Array], Array]:
         counted = block.once(used)
@@ -56,6 +58,7 @@ def inner_products(references: Centred, science: Centred, used: Array | None) ->
 
     n_references, n_pixels = references.frames.shape
     strips, cross = sum_blocks(one, n_pixels, size=max(512, min(8192, _CACHED // n_references)))
+    strips, cross = part.add((strips, cross))
     return _mirrored(strips), cross
 
 
@@ -93,6 +96,11 @@ def each_zone(one_zone: Callable[..., tuple[Any, Any]], zones: Array | None, emp
 def hide_invalid(frames: Array, valid: Array | None) -> Array:
     """Frames `[frame pixel]` with NaN in those that are not valid."""
     return frames if valid is None else jnp.where(valid[:, None], frames, jnp.nan)
+
+
+def as_images(frames: Array) -> Array:
+    """Rows of pixels `[frame pixel]` as images of one column; images as they are."""
+    return frames[..., None] if frames.ndim == 2 else frames
 
 
 def flat(frames: Array) -> Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ._devices import by_planes
 from ._objective import weigh
 from ._registration import Registration, fit, images_of, share
 
@@ -152,10 +153,12 @@ def register_all(
     for name, stack in (("good", good), ("target_variance", target_variance)):
         if stack is not None and stack.shape != targets.shape:
             raise ValueError(f"{name} has shape {stack.shape} where targets has {targets.shape}")
-    prepared, common = share(images_of(targets[0], moving, weight, None, moving_variance), pedestal)
+    nothing = jnp.zeros(targets.shape[1:], targets.dtype)
+    prepared, common = share(images_of(nothing, moving, weight, None, moving_variance), pedestal)
 
-    def one(plane: tuple[Array, Array, Array | None, Array | None]) -> Registration:
+    def one(plane: tuple, shared: tuple) -> Registration:
         target, counts, usable, variance = plane
+        moving, weight, moving_variance, prepared, common, prefer_near, max_iterations = shared
         usable = counts if usable is None else usable & counts
         own = weight if good is None else jnp.where(usable, weight, 0)
         images = images_of(jnp.where(usable, target, 0), moving, own, variance, moving_variance)
@@ -163,11 +166,6 @@ def register_all(
         result = fit(images, prepared, weighted, search, prefer_near, max_iterations)
         return eqx.tree_at(lambda r: r.residual, result, jnp.where(counts, result.residual, 0))
 
-    planes = targets.shape[0]
-    batches = -(-planes // batch_size)
-    size = -(-planes // batches)
-    spare = batches * size - planes  # equal batches: one program for all of them
-    given = targets, jnp.asarray(valid), good, target_variance
-    stack = jax.tree.map(lambda a: jnp.pad(a, ((0, spare), *((0, 0),) * (a.ndim - 1))), given)
-    results = jax.lax.map(one, stack, batch_size=size)
-    return jax.tree.map(lambda leaf: leaf[:planes], results)
+    planes = targets, jnp.asarray(valid), good, target_variance
+    shared = moving, weight, moving_variance, prepared, common, prefer_near, max_iterations
+    return by_planes(one, planes, shared, batch_size=batch_size)

@@ -8,10 +8,12 @@ invalid frames are never looked at, NaN included.
 from __future__ import annotations
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float
 
-from ._zones import centre, each_zone, flat, inner_products
+from ._devices import Part, by_pixels
+from ._zones import as_images, centre, each_zone, flat, inner_products
 
 
 class Gram(eqx.Module):
@@ -105,14 +107,19 @@ def gram(
         >>> gram(jnp.array([[[0.0, 2.0]]]), jnp.array([[[1.0, 3.0]]])).cross.tolist()
         [[[2.0]]]
     """
-    frames, targets = flat(references), flat(science)
 
-    def one_zone(used: Array | None) -> tuple[None, Gram]:
-        centred, n_pixels = centre(frames, used, valid_references)
-        aims = centre(targets, used, valid_science)[0]
-        return None, Gram(*inner_products(centred, aims, used), n_pixels, centred.means, aims.means)
+    def own(images: tuple, valid: tuple[Array | None, Array | None], part: Part) -> tuple[None, Gram]:
+        frames, targets = flat(images[0]), flat(images[1])
 
-    return each_zone(one_zone, zones, None)[1]
+        def one_zone(used: Array | None) -> tuple[None, Gram]:
+            centred, n_pixels = centre(frames, used, valid[0], part)
+            aims = centre(targets, used, valid[1], part)[0]
+            return None, Gram(*inner_products(centred, aims, used, part), n_pixels, centred.means, aims.means)
+
+        return each_zone(one_zone, part.zones(images[2]), None)
+
+    images = jax.tree.map(as_images, (references, science, zones))
+    return by_pixels(own, images, (valid_references, valid_science))[1]
 
 
 def update(gram_so_far: Gram, references: Array, science: Array, **masks: Array | None) -> Gram:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..options import Klip
 from ._blocks import Block, over_blocks
+from ._devices import Part, by_pixels
 from ._zones import Centred, centre, each_zone, flat, hide_invalid, inner_products, times
 from .gram import Gram
 from .spectral import eigenvalues, spectral_times
@@ -109,16 +110,25 @@ def subtract(
         >>> subtract(3 * frames, frames, jnp.array([[[3.0]]])).tolist()
         [[[0.0, 0.0]]]
     """
-    frames, targets = flat(references), flat(science)
     means = (None, None) if whole is None else (whole.reference_means, whole.science_means)
 
-    def one_zone(used: Array | None, weight: Array, mean: Array | None, aim: Array | None) -> tuple[Array, None]:
-        centred = centre(frames, used, valid_references)[0] if mean is None else Centred(frames, mean, valid_references)
-        aims = centre(targets, used, valid_science)[0] if aim is None else Centred(targets, aim, valid_science)
-        return over_blocks(lambda block: _residual(block, used, aims, centred, weight), frames.shape[1]), None
+    def own(images: tuple, shared: tuple, part: Part) -> tuple[Array, None]:
+        targets, frames = flat(images[0]), flat(images[1])
+        weights, means, valid_references, valid_science = shared
 
-    residual = each_zone(one_zone, zones, jnp.full_like(targets, jnp.nan), weights, *means)[0]
-    return hide_invalid(residual, valid_science).reshape(science.shape)
+        def centred(stack: Array, used: Array | None, valid: Array | None, mean: Array | None) -> Centred:
+            return centre(stack, used, valid, part)[0] if mean is None else Centred(stack, mean, valid)
+
+        def one_zone(used: Array | None, weight: Array, mean: Array | None, aim: Array | None) -> tuple[Array, None]:
+            stars = centred(frames, used, valid_references, mean)
+            aims = centred(targets, used, valid_science, aim)
+            return over_blocks(lambda block: _residual(block, used, aims, stars, weight), frames.shape[1]), None
+
+        empty = jnp.full_like(targets, jnp.nan)
+        residual = each_zone(one_zone, part.zones(images[2]), empty, weights, *means)[0]
+        return hide_invalid(residual, valid_science).reshape(images[0].shape), None
+
+    return by_pixels(own, (science, references, zones), (weights, means, valid_references, valid_science))[0]
 
 
 def klip(
@@ -158,32 +168,45 @@ def klip(
 
     Source: klip step of calwebb_coron3, jwst 3.0.0, which Soummer, Pueyo & Larkin (2012), ApJ 755, L28, describe.
     """
-    frames, targets = flat(references), flat(science)
 
-    deciding = None if fit is None else fit.reshape(-1)
+    def own(images: tuple, shared: tuple, part: Part) -> tuple[tuple, Weights]:
+        targets, frames = flat(images[0]), flat(images[1])
+        truncate, eligible, valid_science, valid_references = shared
+        deciding = None if images[2] is None else images[2].reshape(-1)
 
-    def one_zone(used: Array | None) -> tuple[tuple[Array, Array | None], Weights]:
-        counted = deciding if used is None else used if deciding is None else deciding & used
-        centred, aims = centre(frames, counted, valid_references)[0], centre(targets, counted, valid_science)[0]
-        products, cross = inner_products(centred, aims, counted)
-        space = subspace(products, options.truncate, max_modes=options.max_modes)
-        if eligible is None:
-            found = weights_of(space, cross)
-        else:
-            found = _zone_weights(products, cross, options.truncate, eligible, options.max_modes)
-        left = left_over(space, valid_references) if error else None
+        def one_zone(used: Array | None) -> tuple[tuple[Array, Array | None], Weights]:
+            counted = deciding if used is None else used if deciding is None else deciding & used
+            stars = centre(frames, counted, valid_references, part)[0]
+            aims = centre(targets, counted, valid_science, part)[0]
+            products, cross = inner_products(stars, aims, counted, part)
+            space = subspace(products, truncate, max_modes=options.max_modes)
+            if eligible is None:
+                found = weights_of(space, cross)
+            else:
+                found = _zone_weights(products, cross, truncate, eligible, options.max_modes)
+            left = left_over(space, valid_references) if error else None
+            return _apply(used, aims, stars, found.weights, left), found
 
-        def images(block: Block) -> tuple[Array, Array | None]:
-            noise = None if left is None else scatter(left, centred.part(block, block.of(used)))
-            return _residual(block, used, aims, centred, found.weights), noise
+        empty = (jnp.full_like(targets, jnp.nan), jnp.full_like(frames[0], jnp.nan) if error else None)
+        (residual, noise), found = each_zone(one_zone, part.zones(images[3]), empty)
+        residual = hide_invalid(residual, valid_science).reshape(images[0].shape)
+        return (residual, None if noise is None else noise.reshape(residual.shape[1:])), found
 
-        return over_blocks(images, frames.shape[1]), found
-
-    empty = (jnp.full_like(targets, jnp.nan), jnp.full_like(frames[0], jnp.nan) if error else None)
-    (residual, noise), found = each_zone(one_zone, zones, empty)
-    residual = hide_invalid(residual, valid_science).reshape(science.shape)
-    noise = None if noise is None else noise.reshape(science.shape[1:])
+    shared = options.truncate, eligible, valid_science, valid_references
+    (residual, noise), found = by_pixels(own, (science, references, fit, zones), shared)
     return KlipResult(residual, noise, found.weights, found.n_modes, found.gap, found.eigenvalues)
+
+
+def _apply(
+    used: Array | None, aims: Centred, references: Centred, weights: Array, left: Array | None
+) -> tuple[Array, Array | None]:
+    """Residual and, where it is asked for, error."""
+
+    def images(block: Block) -> tuple[Array, Array | None]:
+        noise = None if left is None else scatter(left, references.part(block, block.of(used)))
+        return _residual(block, used, aims, references, weights), noise
+
+    return over_blocks(images, references.frames.shape[1])
 
 
 def _residual(block: Block, used: Array | None, aims: Centred, references: Centred, weights: Array) -> Array:

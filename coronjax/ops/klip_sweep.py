@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._blocks import Block, over_blocks
+from ._devices import Part, by_pixels
 from ._zones import Centred, centre, each_zone, flat, inner_products, times
 from .klip import weights_of
 from .subspace import subspace
@@ -49,26 +50,32 @@ def klip_sweep(
 
     Source: Soummer, Pueyo & Larkin (2012), ApJ 755, L28.
     """
-    frames, targets = flat(references), flat(science)
-    valid = jnp.ones(len(targets), bool) if valid_science is None else valid_science
-    share = jnp.where(valid, 1 / jnp.maximum(jnp.sum(valid), 1), 0).astype(targets.dtype)[None]
-    mixing = share if combine else jnp.eye(len(targets), dtype=targets.dtype)
-    deciding = None if fit is None else fit.reshape(-1)
 
-    def one_zone(used: Array | None) -> tuple[Array, None]:
-        counted = deciding if used is None else used if deciding is None else deciding & used
-        centred, aims = centre(frames, counted, valid_references)[0], centre(targets, counted, valid_science)[0]
-        products, cross = inner_products(centred, aims, counted)
-        mixed = times(mixing, cross.T).T
-        space = subspace(products, 0)
-        weights = jax.vmap(lambda truncate: weights_of(space.with_modes(truncate), mixed).weights)(truncates)
-        return over_blocks(lambda block: _residuals(block, used, aims, centred, mixing, weights), frames.shape[1]), None
+    def own(images: tuple, shared: tuple, part: Part) -> tuple[Array, None]:
+        targets, frames = flat(images[0]), flat(images[1])
+        truncates, valid_science, valid_references = shared
+        deciding = None if images[2] is None else images[2].reshape(-1)
+        valid = jnp.ones(len(targets), bool) if valid_science is None else valid_science
+        share = jnp.where(valid, 1 / jnp.maximum(jnp.sum(valid), 1), 0).astype(targets.dtype)[None]
+        mixing = share if combine else jnp.eye(len(targets), dtype=targets.dtype)
 
-    shape = (len(truncates), len(mixing), frames.shape[1])
-    residual = each_zone(one_zone, zones, jnp.full(shape, jnp.nan, targets.dtype))[0]
-    if combine:
-        return residual.reshape(len(truncates), *science.shape[1:])
-    return jnp.where(valid[:, None], residual, jnp.nan).reshape(len(truncates), *science.shape)
+        def one_zone(used: Array | None) -> tuple[Array, None]:
+            counted = deciding if used is None else used if deciding is None else deciding & used
+            stars = centre(frames, counted, valid_references, part)[0]
+            aims = centre(targets, counted, valid_science, part)[0]
+            products, cross = inner_products(stars, aims, counted, part)
+            mixed = times(mixing, cross.T).T
+            space = subspace(products, 0)
+            weights = jax.vmap(lambda truncate: weights_of(space.with_modes(truncate), mixed).weights)(truncates)
+            return over_blocks(lambda block: _residuals(block, used, aims, stars, mixing, weights), frames.shape[1]), None
+
+        empty = jnp.full((len(truncates), len(mixing), frames.shape[1]), jnp.nan, targets.dtype)
+        residual = each_zone(one_zone, part.zones(images[3]), empty)[0]
+        if combine:
+            return residual.reshape(len(truncates), *images[0].shape[1:]), None
+        return jnp.where(valid[:, None], residual, jnp.nan).reshape(len(truncates), *images[0].shape), None
+
+    return by_pixels(own, (science, references, fit, zones), (truncates, valid_science, valid_references))[0]
 
 
 def _residuals(

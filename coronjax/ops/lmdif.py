@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._correlation import product_series
+from ._devices import by_planes
 from ._newton import inverse
 from .align import Registration
 from .shift import fourier_shift, shift_derivatives
@@ -100,8 +101,9 @@ def follow_lmdif(
     spectrum = jnp.fft.rfft2(moving)
     start = jnp.array([0.0, 0.0, 1.0], targets.dtype)
 
-    def one(plane: tuple[Array, Array, Registration]) -> LeastSquares:
+    def one(plane: tuple[Array, Array, Registration], shared: tuple) -> LeastSquares:
         target, counts, found = plane
+        moving, weight, spectrum, start = shared
 
         def residual(params: Array) -> Array:
             return (target - params[2] * fourier_shift(moving, params[:2])) * weight
@@ -112,7 +114,8 @@ def follow_lmdif(
         slow = counts & found.converged & (_contraction(target, spectrum, weight, found) > SLOW)
         return jax.lax.cond(slow, lambda: lmdif(residual, start, max_evaluations=MAX_EVALUATIONS), stays)
 
-    stopped = jax.lax.map(one, (targets, valid, jax.lax.stop_gradient(registration)))
+    planes = targets, valid, jax.lax.stop_gradient(registration)
+    stopped = by_planes(one, planes, (moving, weight, spectrum, start))
 
     def moved_to(value: Array, place: Array) -> Array:
         return value + jax.lax.stop_gradient(place - value)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt
 
 from ._blocks import Block, over_blocks
+from ._devices import by_pixels
 
 BLOCK = 1024  # pixels
 LARGEST_NETWORK = 16  # planes; a network of more comparators compiles and runs slower than the bisection
@@ -37,6 +38,10 @@ def nanmedian(stack: Float[Array, "n y x"], usable: Bool[Array, "n y x"]) -> Flo
     """
     if stack.shape != usable.shape:
         raise ValueError(f"stack has shape {stack.shape} and usable {usable.shape}")
+    return by_pixels(lambda images, *_: (_median(*images), None), (stack, usable))[0]
+
+
+def _median(stack: Array, usable: Array) -> Array:
     usable = usable & ~jnp.isnan(stack)
     count = jnp.sum(usable, axis=0)
     values = jnp.where(usable, stack, 0)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._blocks import over_blocks
+from ._devices import Part, by_pixels
 from ._zones import Centred, each_zone, flat, times
 from .gram import Gram
 from .spectral import Spectrum, decompose, eigenvalues, eigenvectors, rank_tolerance, spectral_times
@@ -74,15 +75,21 @@ def residual_error(
         >>> residual_error(frames, gram(frames, frames), truncate=2).tolist()
         [[0.0, 0.0, 0.0]]
     """
-    frames = flat(references)
 
-    def one_zone(used: Array | None, products: Array, means: Array) -> tuple[Array, None]:
-        left = left_over(subspace(products, truncate), valid_references)
-        centred = Centred(frames, means, valid_references)
-        return over_blocks(lambda block: scatter(left, centred.part(block, block.of(used))), frames.shape[1]), None
+    def own(images: tuple, shared: tuple, part: Part) -> tuple[Array, None]:
+        frames = flat(images[0])
+        gram, truncate, valid_references = shared
 
-    empty = jnp.full_like(frames[0], jnp.nan)
-    return each_zone(one_zone, zones, empty, gram.products, gram.reference_means)[0].reshape(references.shape[1:])
+        def one_zone(used: Array | None, products: Array, means: Array) -> tuple[Array, None]:
+            left = left_over(subspace(products, truncate), valid_references)
+            centred = Centred(frames, means, valid_references)
+            return over_blocks(lambda block: scatter(left, centred.part(block, block.of(used))), frames.shape[1]), None
+
+        empty = jnp.full_like(frames[0], jnp.nan)
+        error = each_zone(one_zone, part.zones(images[1]), empty, gram.products, gram.reference_means)[0]
+        return error.reshape(images[0].shape[1:]), None
+
+    return by_pixels(own, (references, zones), (gram, truncate, valid_references))[0]
 
 
 def modes(
@@ -113,20 +120,25 @@ def modes(
         >>> modes(frames, gram(frames, frames), truncate=1).shape
         (1, 1, 1, 2)
     """
-    frames = flat(references)
 
-    def one_zone(used: Array | None, products: Array, means: Array) -> tuple[None, Array]:
-        space = subspace(products, truncate)
-        values = jnp.where(space.kept, eigenvalues(space.spectrum), 1)
-        scale = jnp.where(space.kept, 1 / jnp.sqrt(values), 0)
-        vectors = eigenvectors(space.spectrum, space.tolerance)
-        centred, mixing = Centred(frames, means, valid_references), scale[:, None] * vectors.T
-        images = over_blocks(lambda block: times(mixing, centred.part(block, block.of(used))), frames.shape[1])
-        peak = jnp.take_along_axis(images, jnp.argmax(jnp.abs(images), axis=1)[:, None], axis=1)
-        return None, jnp.where(peak < 0, -images, images)
+    def own(images: tuple, shared: tuple, part: Part) -> tuple[Array, None]:
+        frames = flat(images[0])
+        gram, truncate, valid_references = shared
 
-    images = each_zone(one_zone, zones, None, gram.products, gram.reference_means)[1]
-    return images.reshape(*images.shape[:2], *references.shape[1:])
+        def one_zone(used: Array | None, products: Array, means: Array) -> tuple[None, Array]:
+            space = subspace(products, truncate)
+            values = jnp.where(space.kept, eigenvalues(space.spectrum), 1)
+            vectors = eigenvectors(space.spectrum, space.tolerance)
+            scale = jnp.where(space.kept, 1 / jnp.sqrt(values), 0)
+            centred, mixing = Centred(frames, means, valid_references), scale[:, None] * vectors.T
+            found = over_blocks(lambda block: times(mixing, centred.part(block, block.of(used))), frames.shape[1])
+            highest, lowest = (part.largest(jnp.max(sign * found, axis=1)) for sign in (1, -1))
+            return None, jnp.where((lowest > highest)[:, None], -found, found)
+
+        found = each_zone(one_zone, part.zones(images[1]), None, gram.products, gram.reference_means)[1]
+        return found.reshape(*found.shape[:2], *images[0].shape[1:]), None
+
+    return by_pixels(own, (references, zones), (gram, truncate, valid_references))[0]
 
 
 def left_over(space: Subspace, valid: Array | None) -> Array:

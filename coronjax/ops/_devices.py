@@ -1,0 +1,177 @@
+"""Stacks that lie on several devices: images are divided by pixels, stacks by planes; each device has its own part.
+
+That there are several is read from the types of the arrays, which know their mesh but, where the compiler decides, not
+how they are divided. Each piece of work is therefore divided as suits it, over all devices of the mesh; the compiler
+moves each part to where it is worked on, once. Inside a `jax.shard_map` nothing is divided further.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool
+
+
+class Part(eqx.Module):
+    """What a device has to know of the others that share the pixels of an image."""
+
+    real: Bool[Array, "y x"] | None  # pixels of the part that are no padding; None: all
+    names: tuple[str, ...] = eqx.field(static=True, default=())  # axes of the mesh; none on one device
+
+    def add(self, value: Any) -> Any:
+        """Add up over all parts."""
+        return jax.lax.psum(value, self.names) if self.names else value
+
+    def largest(self, value: Array) -> Array:
+        """The largest over all parts; carries no derivative."""
+        value = jax.lax.stop_gradient(value)
+        return jax.lax.pmax(value, self.names) if self.names else value
+
+    def zones(self, zones: Array | None) -> Array | None:
+        """Zones that leave out padding."""
+        return self.real[None] if zones is None and self.real is not None else zones
+
+
+class _Division(NamedTuple):
+    """Which axes of the mesh divide the rows of an image and which its columns, and the rows that are missing."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    spare: int
+
+    def of(self, n_axes: int) -> PartitionSpec:
+        """For arrays `[... y x]`."""
+        return PartitionSpec(*(None,) * (n_axes - 2), self.rows or None, self.columns or None)
+
+
+def by_pixels(work: Callable[[Any, Any, Part], tuple[Any, Any]], images: Any, shared: Any = None) -> tuple[Any, Any]:
+    """Work on the pixels of images wherever they lie.
+
+    Args:
+        work: is called with the images, or a part of their pixels, with `shared`, and with what it has to know of the
+            other parts; returns images `[... y x]` and anything else, which is the same for all parts.
+        images: pytree of arrays `[... y x]`.
+        shared: pytree of what every part needs whole. Where the program says how arrays are divided, JAX takes none of
+            them from the surroundings of `work`.
+
+    Returns:
+        What `work` returns.
+    """
+    mesh = _mesh_of(images)
+    if mesh is None:
+        return work(images, shared, Part(None))
+    ny, nx = jax.tree.leaves(images)[0].shape[-2:]
+    division = _divide(ny, nx, mesh)
+
+    def padded(image: Array) -> Array:
+        return jnp.pad(image, (*((0, 0),) * (image.ndim - 2), (0, division.spare), (0, 0))) if division.spare else image
+
+    def specs(tree: Any) -> Any:
+        return jax.tree.map(lambda image: division.of(len(image.shape)), tree)
+
+    own = jax.tree.map(padded, (images, jnp.ones((ny, nx), bool) if division.spare else None))
+    bare = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), (*own, shared))
+
+    def part_of(names: tuple[str, ...]) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+        return lambda images, real, shared: work(images, shared, Part(real, names))
+
+    found = jax.eval_shape(part_of(()), *bare)[0]
+    images, rest = jax.shard_map(
+        part_of(division.rows + division.columns),
+        mesh=mesh,
+        in_specs=(*specs(own), PartitionSpec()),
+        out_specs=(specs(found), PartitionSpec()),
+        check_vma=False,
+    )(*_moved(own, mesh, specs(own)), _everywhere(shared, mesh))
+    return jax.tree.map(lambda image: _cropped(image, -2, ny, mesh), images), rest
+
+
+def by_planes(one: Callable[[Any, Any], Any], stacks: Any, shared: Any = None, *, batch_size: int = 1) -> Any:
+    """Call `one` for every plane of stacks, each device for its own, a few at a time.
+
+    Args:
+        one: is called with the pytree of one plane each, and with `shared`.
+        stacks: pytree of arrays `[plane ...]`.
+        shared: as in `by_pixels`.
+        batch_size: planes worked on at once, at most: bounds the memory.
+
+    Returns:
+        What `one` returns, stacked.
+    """
+    mesh = _mesh_of(stacks)
+    if mesh is None:
+        return _in_batches(lambda plane: one(plane, shared), stacks, batch_size)
+    names, planes = mesh.axis_names, len(jax.tree.leaves(stacks)[0])
+    spec = PartitionSpec(names)
+    own = jax.tree.map(lambda a: _lengthened(a, -planes % mesh.size), stacks)
+    found = jax.shard_map(
+        lambda own, shared: _in_batches(lambda plane: one(plane, shared), own, batch_size),
+        mesh=mesh,
+        in_specs=(spec, PartitionSpec()),
+        out_specs=spec,
+        check_vma=False,
+    )(_moved(own, mesh, jax.tree.map(lambda _: spec, own)), _everywhere(shared, mesh))
+    return jax.tree.map(lambda a: _cropped(a, 0, planes, mesh), found)
+
+
+def _in_batches(one: Callable[[Any], Any], stacks: Any, batch_size: int) -> Any:
+    if batch_size == 1:
+        return jax.lax.map(one, stacks)
+    planes = len(jax.tree.leaves(stacks)[0])
+    size = -(-planes // -(-planes // batch_size))  # equal batches: one program for all of them
+    found = jax.lax.map(one, jax.tree.map(lambda a: _lengthened(a, -planes % size), stacks), batch_size=size)
+    return jax.tree.map(lambda a: a[:planes], found)
+
+
+def _lengthened(stack: Array, spare: int) -> Array:
+    return jnp.pad(stack, ((0, spare), *((0, 0),) * (stack.ndim - 1))) if spare else stack
+
+
+def _mesh_of(tree: Any) -> AbstractMesh | None:
+    """The mesh of several devices on which arrays lie; None on one device, or inside a part."""
+    for leaf in jax.tree.leaves(tree):
+        mesh = jax.typeof(leaf).sharding.mesh
+        if mesh.size > 1 and AxisType.Manual not in mesh.axis_types:
+            return mesh
+    return None
+
+
+def _divide(ny: int, nx: int, mesh: AbstractMesh) -> _Division:
+    """Divide an image evenly if that can be: padding would move what is divided already."""
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    for name in reversed(mesh.axis_names):  # references x pixels: those that divide pixels already come first
+        if ny % _size(mesh, (*rows, name)) == 0:
+            rows = (*rows, name)
+        elif nx % _size(mesh, (*columns, name)) == 0:
+            columns = (*columns, name)
+        else:
+            return _Division(tuple(reversed(mesh.axis_names)), (), -ny % mesh.size)
+    return _Division(rows, columns, 0)
+
+
+def _size(mesh: AbstractMesh, names: tuple[str, ...]) -> int:
+    return math.prod(mesh.shape[name] for name in names)
+
+
+def _moved(tree: Any, mesh: AbstractMesh, specs: Any) -> Any:
+    """Divided as the work is, where the program and not the compiler says how."""
+    if AxisType.Explicit not in mesh.axis_types:
+        return tree
+    return jax.tree.map(lambda array, spec: jax.reshard(array, NamedSharding(mesh, spec)), tree, specs)
+
+
+def _everywhere(tree: Any, mesh: AbstractMesh) -> Any:
+    return _moved(tree, mesh, jax.tree.map(lambda _: PartitionSpec(), tree))
+
+
+def _cropped(array: Array, axis: int, length: int, mesh: AbstractMesh) -> Array:
+    if array.shape[axis] == length:
+        return array
+    return jax.lax.slice_in_dim(_everywhere(array, mesh), 0, length, axis=axis)
