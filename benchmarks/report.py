@@ -47,9 +47,10 @@ def table(row: Row, size: dict[str, Any], found: list[Measurement]) -> str:
             f"{m.median / base:.2f}",
             _time(min(m.first)),
             f"{m.memory:.0f} MB",
-            f"{m.error:.1e}",
+            _error(m.error),
         )
-        lines.append(f"| {m.subject.name} | {' | '.join(figures)} | {versions} |")
+        name = f"{m.subject.name} ({m.remark})" if m.remark else m.subject.name
+        lines.append(f"| {name} | {' | '.join(figures)} | {versions} |")
     return "\n".join(lines) + "\n"
 
 
@@ -60,6 +61,10 @@ def missing(row: Row, reason: str) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+def _error(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}" if float(value).is_integer() else f"{value:.1e}"
 
 
 def _processor() -> str:
