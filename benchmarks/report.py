@@ -23,9 +23,14 @@ its own, on the same arrays. The first call of a process stands apart, since it 
 the median of the calls after it. Errors are against the same work in float64. Memory is the peak of the whole process.
 Ratios are against the first line: 2 means twice as long.
 
-Machine: {_processor()}, {os.cpu_count()} logical processors, {arguments.threads} threads for everybody;
-{platform.system()} {platform.machine()}, Python {platform.python_version()}. Size: {arguments.size}.
+{machine(arguments.threads)} Size: {arguments.size}.
 """
+
+
+def machine(threads: int) -> str:
+    """What it was measured on."""
+    return f"""Machine: {_processor()}, {os.cpu_count()} logical processors, {threads} threads for everybody;
+{platform.system()} {platform.machine()}, Python {platform.python_version()}."""
 
 
 def table(row: Row, size: dict[str, Any], found: list[Measurement]) -> str:
