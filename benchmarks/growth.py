@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.environments import ROOT
 from benchmarks.harness import star
-from benchmarks.report import machine
+from benchmarks.report import duration, machine
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,7 +151,7 @@ def _jitted(function: Callable[..., Any], *given: Any) -> Call:
     return lambda: jax.block_until_ready(compiled(*given))
 
 
-def seconds(call: Call, *, enough: float = 1.0, most: int = 15) -> float:
+def seconds(call: Call, *, enough: float = 0.7, most: int = 100) -> float:
     """The least time of calls after the first: what disturbs them only lengthens them."""
     call()
     times: list[float] = []
@@ -187,7 +187,7 @@ def table(axis: Axis, curves: list[Curve]) -> str:
         "|---|---:|---:|---:|---:|---:|",
     ]
     for curve in curves:
-        ends = " | ".join(f"{curve.sizes[i]} | {1e3 * curve.times[i]:.3g} ms" for i in (0, -1))
+        ends = " | ".join(f"{curve.sizes[i]} | {duration(curve.times[i])}" for i in (0, -1))
         lines.append(f"| {curve.step} | {curve.exponent:.2f} | {ends} |")
     return "\n".join(lines) + "\n"
 
@@ -217,10 +217,10 @@ def _panel(panel: Axes, axis: Axis, curves: list[Curve]) -> None:
 
 HEAD = """# Growth
 
-Written by `make bench-growth`: the least time of several calls of each step, compiled, in float64 but for the median, as
-one number grows and the others are held. The exponent is that of a power law through the upper half of the sizes. `gram` is the inner
-products of references and integrations, `weights` the eigenproblem and what follows from it, `apply` the subtraction. A
-size that would take more than {longest:.0f} s is left out.
+Written by `make bench-growth`: the least time of several calls of each step, compiled, in float64 but for the median,
+as one number grows and the others are held. The exponent is that of a power law through the upper half of the sizes.
+`gram` is the inner products of references and integrations, `weights` the eigenproblem and what follows from it, `apply`
+the subtraction. A size that would take more than {longest:.0f} s is left out.
 
 {machine}
 

@@ -48,9 +48,9 @@ def table(row: Row, size: dict[str, Any], found: list[Measurement]) -> str:
             continue
         versions = ", ".join(f"{name} {version}" for name, version in m.versions.items())
         figures = (
-            _time(m.median),
+            duration(m.median),
             f"{m.median / base:.2f}",
-            _time(min(m.first)),
+            duration(min(m.first)),
             f"{m.memory:.0f} MB",
             _error(m.error),
         )
@@ -64,7 +64,7 @@ def missing(row: Row, reason: str) -> str:
     return f"## {row.title}\n\nNot measured: {reason}.\n"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
 
 
