@@ -11,7 +11,7 @@ export NO_MKDOCS_2_WARNING := 1  # an advertisement of the theme
 export CORONJAX_OFFICIAL_PYTHON ?= $(CURDIR)/.venv-official/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all check docs bench bench-quick official sweep format clean
+.PHONY: help setup demo test test-slow test-all check docs bench bench-quick bench-growth official sweep format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -67,8 +67,12 @@ sweep: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## compare with the official pipeli
 bench: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## measure against the numpy floor and other packages: benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks.run
 
-bench-quick: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## the same at smaller sizes
-	@$(BIN)/python -m benchmarks.run --size quick
+# Ratios of one run on one machine, and so wide that only a step gone wrong exceeds them.
+bench-quick: $(STAMP)  ## measure against the numpy floors at smaller sizes; fails where coronjax is much slower
+	@$(BIN)/python -m benchmarks.run --size quick --no-peers --check --rounds 1 --output build/benchmarks/quick.md
+
+bench-growth: $(STAMP)  ## how the time of each step grows: benchmarks/GROWTH.md
+	@$(BIN)/python -m benchmarks.growth
 
 format: $(STAMP)  ## put the code into shape
 	@$(BIN)/ruff check --fix .

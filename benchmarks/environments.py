@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+import tempfile
 import venv
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.harness import Arrays
 
@@ -14,6 +17,7 @@ REQUIREMENTS = {
     "pyklip": ["pyklip==2.10.1"],
     "vip": ["vip_hci==2.1.1"],
     "bottleneck": ["bottleneck==1.6.0"],
+    "coronalyze": ["coronalyze==1.1.1", "jax==0.10.2", "jaxlib==0.10.2"],
 }
 
 
@@ -55,8 +59,19 @@ def simulated_association(case: str, seed: int, *arguments: str) -> Path:
 def official_run(python: str, asn: Path, folder: Path, *flags: str) -> Arrays:
     """Run the official pipeline on an association; the image it makes."""
     command = [python, str(SHARED / "tools/run_official.py"), str(asn), str(folder), *flags]
-    subprocess.run(command, check=True, capture_output=True)
-    return image_of(folder)
+    memory = run_measured(command)
+    return {**image_of(folder), "memory": memory}
+
+
+def run_measured(command: list[str], variables: dict[str, str] | None = None) -> np.ndarray:
+    """Run a command; the most memory that it or a process it started ever held, MB.
+
+    A process begins with the peak of the one that starts it, so that one is an interpreter with nothing imported.
+    """
+    with tempfile.NamedTemporaryFile(mode="r") as file:
+        launcher = [sys.executable, "-S", str(Path(__file__).parent / "peak.py"), file.name, *command]
+        subprocess.run(launcher, check=True, capture_output=True, env={**os.environ, **(variables or {})})
+        return np.array(float(file.read()))
 
 
 def image_of(folder: Path) -> Arrays:

@@ -23,6 +23,15 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """How many times as long as another one subject may take before something is badly wrong."""
+
+    subject: str
+    against: str
+    ratio: float
+
+
+@dataclass(frozen=True)
 class Row:
     """A piece of work, its input at each size, and all who do it."""
 
@@ -31,15 +40,20 @@ class Row:
     sizes: dict[str, dict[str, Any]]  # full, quick, tiny
     arrays: Callable[..., Arrays]  # arrays(rng, **sizes[size])
     reference: Callable[[Arrays], Arrays]  # the same work in float64, however slow
-    error: Callable[[Arrays, Arrays], float]  # error(output, reference)
+    error: Callable[[Arrays, Arrays], float | None]  # error(output, reference)
     unit: str  # what the error is
     subjects: tuple[Subject, ...]
+    limits: tuple[Limit, ...] = ()  # of the quick check
 
 
-def relative_error(name: str) -> Callable[[Arrays, Arrays], float]:
-    """Root mean square difference over the reference's root mean square, where both are finite; NaN must agree."""
+def relative_error(*names: str) -> Callable[[Arrays, Arrays], float]:
+    """Root mean square difference over the reference's root mean square, where both are finite; NaN must agree.
+
+    Of several names the first that the output has is compared: subjects that differ in what they make name it.
+    """
 
     def error(output: Arrays, reference: Arrays) -> float:
+        name = next(name for name in names if name in output)
         ours, theirs = np.asarray(output[name], float), np.asarray(reference[name], float)
         if ours.shape != theirs.shape or (np.isnan(ours) != np.isnan(theirs)).any():
             return float("nan")

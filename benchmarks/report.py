@@ -23,9 +23,14 @@ its own, on the same arrays. The first call of a process stands apart, since it 
 the median of the calls after it. Errors are against the same work in float64. Memory is the peak of the whole process.
 Ratios are against the first line: 2 means twice as long.
 
-Machine: {_processor()}, {os.cpu_count()} logical processors, {arguments.threads} threads for everybody;
-{platform.system()} {platform.machine()}, Python {platform.python_version()}. Size: {arguments.size}.
+{machine(arguments.threads)} Size: {arguments.size}.
 """
+
+
+def machine(threads: int) -> str:
+    """What it was measured on."""
+    return f"""Machine: {_processor()}, {os.cpu_count()} logical processors, {threads} threads for everybody;
+{platform.system()} {platform.machine()}, Python {platform.python_version()}."""
 
 
 def table(row: Row, size: dict[str, Any], found: list[Measurement]) -> str:
@@ -43,13 +48,14 @@ def table(row: Row, size: dict[str, Any], found: list[Measurement]) -> str:
             continue
         versions = ", ".join(f"{name} {version}" for name, version in m.versions.items())
         figures = (
-            _time(m.median),
+            duration(m.median),
             f"{m.median / base:.2f}",
-            _time(min(m.first)),
+            duration(min(m.first)),
             f"{m.memory:.0f} MB",
-            f"{m.error:.1e}",
+            _error(m.error),
         )
-        lines.append(f"| {m.subject.name} | {' | '.join(figures)} | {versions} |")
+        name = f"{m.subject.name} ({m.remark})" if m.remark else m.subject.name
+        lines.append(f"| {name} | {' | '.join(figures)} | {versions} |")
     return "\n".join(lines) + "\n"
 
 
@@ -58,8 +64,12 @@ def missing(row: Row, reason: str) -> str:
     return f"## {row.title}\n\nNot measured: {reason}.\n"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+def _error(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}" if float(value).is_integer() else f"{value:.1e}"
 
 
 def _processor() -> str:

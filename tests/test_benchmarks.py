@@ -5,9 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.run import measure_row, parse
+from benchmarks.harness import Limit
+from benchmarks.rows.padding import padded_size
+from benchmarks.run import Measurement, exceeded, measure_row, parse
 
-LIMITS = {"klip": 1e-4, "median": 1e-7, "registration": 1e-6, "drizzle": 1e-6}  # the errors' units are the rows' own
+LIMITS = {  # the errors' units are the rows' own
+    "klip": 1e-4,
+    "klip_error": 1e-4,
+    "klip_many": 1e-8,
+    "klip_sweep": 1e-8,
+    "klip_cubes": 1e-8,
+    "klip_zones": 1e-8,
+    "median": 1e-7,
+    "registration": 1e-6,
+    "padding": 1e-8,
+    "padding_registration": 1e-6,
+    "drizzle": 1e-6,
+}
 
 
 @pytest.mark.slow
@@ -15,6 +29,22 @@ LIMITS = {"klip": 1e-4, "median": 1e-7, "registration": 1e-6, "drizzle": 1e-6}  
 def test_row(name: str, tmp_path: Path) -> None:
     row = importlib.import_module(f"benchmarks.rows.{name}").ROW
     arguments = parse(["--size", "tiny", "--no-peers", "--rounds", "1", "--repeats", "1"])
-    found = [m for m in measure_row(name, row, arguments, tmp_path) if m.subject.environment == "coronjax"]
+    found = measure_row(name, row, arguments, tmp_path)
     assert not [m.failure for m in found if m.failure]
     assert max(m.error for m in found) < LIMITS[name]
+    known = {subject.name for subject in row.subjects}
+    assert {name for limit in row.limits for name in (limit.subject, limit.against)} <= known
+
+
+def test_padded_sizes_waste_little() -> None:
+    assert [padded_size(n) for n in (1, 7, 8, 9, 64, 65, 80, 81)] == [1, 7, 8, 10, 64, 80, 80, 96]
+    assert all(n <= padded_size(n) <= 1.25 * n for n in range(1, 2000))
+
+
+def test_a_broken_limit_is_named() -> None:
+    row = importlib.import_module("benchmarks.rows.median").ROW
+    times = {"coronjax": 3.0, "numpy `nanmedian`": 1.0}
+    found = [Measurement(s, times=[times[s.name]] if s.name in times else []) for s in row.subjects]
+    assert row.limits == (Limit("coronjax", "numpy `nanmedian`", 1.0),)
+    assert exceeded(row, found) == ["NaN-median: coronjax: 3.00 x numpy `nanmedian`, at most 1.0"]
+    assert not exceeded(row, [Measurement(s, times=[1.0]) for s in row.subjects])

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Arrays, Call, Row, Subject, speckles
+from benchmarks.harness import Arrays, Call, Limit, Row, Subject, speckles
 
 VARIANCES = ("var_poisson", "var_rnoise", "var_flat")
 NEGLIGIBLE = 16 * np.finfo(float).eps  # an overlap below rounding is none
@@ -189,4 +189,5 @@ ROW = Row(
         Subject("numpy, scipy.sparse", floor, packages=("numpy", "scipy")),
         Subject("drizzle (C), as jwst calls it", drizzle, "official", ("drizzle", "jwst", "numpy")),
     ),
+    limits=(Limit("coronjax", "numpy, scipy.sparse", 1.0),),
 )

@@ -94,7 +94,7 @@ def floor(data: Arrays) -> Call:
             spectra, shape = np.fft.rfft2(stack), stack.shape[1:]
             aligned = [registration.shifted(s, shape, -shift)[0] for s, shift in zip(spectra, shifts, strict=True)]
             given = {"science": target, "references": np.array(aligned), "modes": np.array(50)}
-            residuals.append(klip.floor(given)()["residual"])
+            residuals.append(klip.floor(error=True)(given)()["residual"])
         given = {name: data[f"science_{name}"] for name in drizzle.VARIANCES}
         dq = (data["science_dq"] & 513) | science_bad | ~data["visited"][:, None]
         given |= {"sci": np.array(residuals), "dq": dq, "maps": data["pixel_maps"], "shape": data["output_shape"]}

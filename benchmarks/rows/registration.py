@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.harness import Arrays, Call, Row, Subject, star
+from benchmarks.harness import Arrays, Call, Limit, Row, Subject, star
 
 
 def arrays(rng: np.random.Generator, n: int, size: int, reach: float) -> Arrays:
@@ -80,16 +80,22 @@ def floor(data: Arrays) -> Call:
 
 
 def ours(data: Arrays) -> Call:
+    call = register(data["targets"], data["moving"], data["weight"], np.ones(len(data["targets"]), bool))
+    return lambda: {"shift": call()}
+
+
+def register(
+    targets: np.ndarray, moving: np.ndarray, weight: np.ndarray, valid: np.ndarray
+) -> Callable[[], np.ndarray]:
+    """coronjax's registration in float64 of planes some of which may be padding: the shifts."""
     import jax
-    import jax.numpy as jnp
 
     jax.config.update("jax_enable_x64", True)
     from coronjax import ops
 
     compiled = jax.jit(lambda t, m, w, v: ops.register_all(t.astype(float), m.astype(float), w.astype(float), v).shift)
-    given = [jax.device_put(data[name]) for name in ("targets", "moving", "weight")]
-    valid = jnp.ones(len(data["targets"]), bool)
-    return lambda: {"shift": np.asarray(compiled(*given, valid))}
+    given = jax.device_put((targets, moving, weight, valid))
+    return lambda: np.asarray(compiled(*given))
 
 
 def jwst(dtype: str) -> Callable[[Arrays], Call]:
@@ -100,6 +106,45 @@ def jwst(dtype: str) -> Callable[[Arrays], Call]:
 
         def call() -> Arrays:
             return {"shift": align_array(moving, targets, mask=weight, return_aligned=False)[:, :2]}
+
+        return call
+
+    return prepare
+
+
+def spaceklip(data: Arrays) -> Call:
+    """Its method, from its description: MINPACK from no shift, slopes by differences, one image after another.
+
+    Each evaluation shifts the whole frame by a full complex transform and weights the difference.
+    """
+    from scipy.ndimage import fourier_shift
+    from scipy.optimize import leastsq
+
+    targets, moving, weight = (data[name].astype(float) for name in ("targets", "moving", "weight"))
+
+    def difference(p: np.ndarray, target: np.ndarray) -> np.ndarray:
+        moved = np.fft.ifftn(fourier_shift(np.fft.fftn(moving), (p[1], p[0]))).real
+        return ((target - p[2] * moved) * weight).ravel()
+
+    def call() -> Arrays:
+        return {"shift": np.array([leastsq(difference, (0.0, 0.0, 1.0), args=(t,))[0][:2] for t in targets])}
+
+    return call
+
+
+def vip(*, masked: bool) -> Callable[[Arrays], Call]:
+    """The cube begins with the image that the others are registered to."""
+
+    def prepare(data: Arrays) -> Call:
+        from vip_hci.preproc import cube_recenter_dft_upsampling
+
+        cube = np.concatenate([data["moving"][None], data["targets"]]).astype(float)
+        mask = data["weight"] > 0 if masked else None
+
+        def call() -> Arrays:
+            given = {"upsample_factor": 100, "mask": mask, "nproc": 1}
+            _, y, x = cube_recenter_dft_upsampling(cube, full_output=True, verbose=False, plot=False, **given)
+            return {"shift": -np.stack([x, y], -1)[1:]}
 
         return call
 
@@ -125,8 +170,9 @@ def largest(output: Arrays, truth: Arrays) -> float:
 ROW = Row(
     title="Registration",
     work="{n} images of {size} x {size} pixels, up to {reach} pixels off, weighted over an annulus. The error is the "
-    "distance from the float64 minimum of the weighted least-squares objective. scikit-image minimises another one: it "
-    "takes no weight here and stops at 0.01 pixels.",
+    "distance from the float64 minimum of the weighted least-squares objective. spaceKLIP is not on the "
+    "package index: its method is written here from its description. scikit-image and VIP's DFT upsampling minimise "
+    "another one: without a mask they stop at 0.01 pixels, with one at whole pixels. VIP shifts the images too.",
     sizes={
         "full": {"n": 100, "size": 320, "reach": 1.5},
         "quick": {"n": 20, "size": 160, "reach": 1.5},
@@ -141,6 +187,10 @@ ROW = Row(
         Subject("numpy, pocketfft, Gauss-Newton", floor),
         Subject("jwst `align_array`, as shipped", jwst("float32"), "official", ("jwst", "numpy", "scipy"), repeats=1),
         Subject("jwst `align_array`, float64", jwst("float64"), "official", ("jwst", "numpy", "scipy"), repeats=1),
+        Subject("spaceKLIP's method, scipy `leastsq`", spaceklip, packages=("numpy", "scipy"), repeats=1),
         Subject("scikit-image `phase_cross_correlation`", scikit_image, "official", ("scikit-image", "numpy")),
+        Subject("VIP `cube_recenter_dft_upsampling`", vip(masked=False), "vip", ("vip_hci", "scikit-image"), repeats=1),
+        Subject("VIP the same, masked", vip(masked=True), "vip", ("vip_hci", "scikit-image"), repeats=1),
     ),
+    limits=(Limit("coronjax", "numpy, pocketfft, Gauss-Newton", 1.0),),
 )
