@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .cube import DQ, Cube
     from .errors import AssociationError, CoronjaxError, ExposureError, OptionsError, OutputError, PrecisionError
     from .inputs import Inputs, load
+    from .library import klip_library
     from .options import AlignRefs, Background, Klip, Options, OutlierDetection, Resample, Star
     from .pipeline import Step, run
     from .reduction import Reduction
@@ -41,6 +42,7 @@ _HOME = {
     "Outcome": "associations",
     "batch": "associations",
     "Step": "pipeline",
+    "klip_library": "library",
     "load": "inputs",
     "run": "pipeline",
     "Reduction": "reduction",
@@ -72,6 +74,7 @@ __all__ = [
     "Step",
     "analysis",
     "batch",
+    "klip_library",
     "load",
     "ops",
     "reduce",

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "inputs": {"advice", "cube", "options", "ops", "io", "star"},
     "result": {"cube", "options", "errors", "ops", "reduction", "io", "inputs"},  # the last for its types alone
     "pipeline": {"options", "chain", "inputs", "reduction", "session", "result", "tally"},
+    "library": {"ops", "options"},
     "workers": {"errors"},
     "associations": {"errors", "io", "options", "pipeline", "workers"},
     "tally": {"cube", "io", "options", "inputs", "reduction"},  # all but the first for their types alone
