@@ -13,7 +13,7 @@ import numpy as np
 from .ops import Gram, KlipResult, init_gram, klip_weights, subtract, update
 from .options import Klip
 
-BLOCK_BYTES = 256 * 2**20  # of one block of the library in memory; two are held at once
+BLOCK_BYTES = 128 * 2**20  # of one block of the library in memory
 
 
 def klip_library(
@@ -25,9 +25,9 @@ def klip_library(
        d_b = t_b - \bar t - \sum_k w_k (r_{kb} - \bar r_k) $$
 
     for blocks of rows b: `gram` of each is merged into the whole, the weights follow, and a second pass subtracts. The
-    next block is read while one is worked on. The peak of memory over that of the program is about
-    `2 block_bytes + 4 n^2 s + 3 T P s` for n references, T science frames of P pixels and s bytes a number (3 n^2
-    of them for the decomposition; `Klip.max_modes` saves most of those and nearly all of its time).
+    next block is read while one is worked on. The peak of memory over that of the program is at most about
+    `6 block_bytes + 8 n^2 s + 3 T P s` for n references, T science frames of P pixels and s bytes a number.
+    `Klip.max_modes` saves nearly all of the time of the decomposition.
 
     Args:
         science: integrations `[t y x]`, finite, MJy/sr. Their dtype is that of the work; float64 needs JAX's x64 mode.

@@ -33,9 +33,9 @@ class Made:  # pages of a mapped file would count as the program's
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-klip_library(np.ones((2, 8, 160)), Made(100, 8, 160), options=Klip(10))  # what JAX itself takes
+klip_library(np.ones((2, 8, 320)), Made(100, 8, 320), options=Klip(10))  # what JAX itself takes
 before = peak()
-klip_library(np.ones((2, 160, 160)), Made(1000, 160, 160), options=Klip(10), block_bytes=16 * 2**20)
+klip_library(np.ones((2, 320, 320)), Made(1000, 320, 320), options=Klip(10), block_bytes=16 * 2**20)
 print(peak() - before)
 """
 
@@ -68,6 +68,6 @@ def test_images_of_other_sizes() -> None:
 @pytest.mark.slow
 def test_memory_is_that_of_the_formula() -> None:
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    whole, expected = 1000 * 160 * 160 * 8, 2 * 16 * 2**20 + 4 * 1000**2 * 8 + 3 * 2 * 160 * 160 * 8
-    assert int(done.stdout) < 2 * expected
-    assert int(done.stdout) < whole
+    whole, expected = 1000 * 320 * 320 * 8, 6 * 16 * 2**20 + 8 * 1000**2 * 8 + 3 * 2 * 320 * 320 * 8
+    programs = 100e6  # compiled in between
+    assert int(done.stdout) < expected + programs < whole
