@@ -25,8 +25,8 @@ def klip_library(
        d_b = t_b - \bar t - \sum_k w_k (r_{kb} - \bar r_k) $$
 
     for blocks of rows b: `gram` of each is merged into the whole, the weights follow, and a second pass subtracts. The
-    next block is read while one is worked on. The peak of memory over that of the program is at most about
-    `6 block_bytes + 8 n^2 s + 3 T P s` for n references, T science frames of P pixels and s bytes a number.
+    next block is read while one is worked on. The peak of memory over that of JAX itself stays below
+    `250 MB + 8 block_bytes + 20 n^2 s + 3 T P s` for n references, T science frames of P pixels and s bytes a number.
     `Klip.max_modes` saves nearly all of the time of the decomposition.
 
     Args:
