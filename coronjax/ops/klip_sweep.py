@@ -67,7 +67,9 @@ def klip_sweep(
             mixed = times(mixing, cross.T).T
             space = subspace(products, 0)
             weights = jax.vmap(lambda truncate: weights_of(space.with_modes(truncate), mixed).weights)(truncates)
-            return over_blocks(lambda block: _residuals(block, used, aims, stars, mixing, weights), frames.shape[1]), None
+            return over_blocks(
+                lambda block: _residuals(block, used, aims, stars, mixing, weights), frames.shape[1]
+            ), None
 
         empty = jnp.full((len(truncates), len(mixing), frames.shape[1]), jnp.nan, targets.dtype)
         residual = each_zone(one_zone, part.zones(images[3]), empty)[0]
