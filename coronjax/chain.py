@@ -15,6 +15,7 @@ from .cube import Cube
 from .errors import PrecisionError
 from .frames import flag_all, prepare
 from .ops import SharedNoise, overlap_window, resample, stack_references
+from .ops._devices import whole
 from .options import Options
 from .programs import kept_program
 from .reduction import Reduction
@@ -151,11 +152,13 @@ def _reduce(
 ) -> Reduction:
     """The chain itself, one step a line."""
     references, science = flag_all(references, science, options)
+    science = whole(science)  # references may lie divided over devices; what belongs to one exposure does not
     psfstack = stack_references(references)
     working = jnp.dtype(options.precision)
     planes, targets = prepare(
         (psfstack, science), zero_non_science=observation.zero_non_science, options=options, dtype=working
     )
+    targets = whole(targets)
     # A plane in which nothing was measured is no reference.
     psfstack = eqx.tree_at(lambda c: c.valid, psfstack, psfstack.valid & jnp.any(planes.measured, axis=(1, 2)))
 

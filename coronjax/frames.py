@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, DTypeLike, Float, UInt32
 
 from .cube import DQ, Cube
 from .ops import flag_outliers, nanmedian, pedestal, predict_star, repair_bad_pixels
-from .ops._devices import by_planes
+from .ops._devices import by_each, by_planes, whole
 from .options import Options
 
 _PREDICTORS = 16  # reference planes, at most, whose median predicts the star
@@ -43,14 +43,18 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
             return flag_outliers(exposure, options=chosen).cube
 
         return jax.vmap(flagged)(references), jax.vmap(flagged)(science)
-    star = _typical_star(references)
+    star = whole(_typical_star(references))
 
     def decided(exposure: Cube, shared: tuple) -> Cube:
         star, chosen = shared
         prediction = predict_star(star[None], jnp.isfinite(star)[None], jnp.ones(1, bool), exposure)
         return flag_outliers(exposure, prediction=prediction.astype(exposure.sci.dtype), options=chosen).cube
 
-    return by_planes(decided, references, (star, chosen)), by_planes(decided, science, (star, chosen))
+    def in_turn(exposures: Cube, shared: tuple) -> Cube:
+        return jax.lax.map(lambda exposure: decided(exposure, shared), exposures)
+
+    # There are few science exposures.
+    return by_planes(decided, references, (star, chosen)), by_each(in_turn, science, (star, chosen))
 
 
 def _typical_star(references: Cube) -> Float[Array, "y x"]:

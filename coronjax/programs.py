@@ -55,8 +55,9 @@ class kept_program:
     """Compile a function as `jax.jit` does, and keep its programs while `programs_kept_in` names a folder.
 
     A program is found by the shapes and types of the arguments, the values of the static ones, the source of this
-    package, the versions of JAX, its settings, and the processor. Calls under a transformation of JAX are plain
-    `jax.jit`. A program that cannot be read is made anew; a folder that cannot be written is left alone.
+    package, the versions of JAX, its settings, and the processor. Calls under a transformation of JAX, and with arrays
+    on several devices, are plain `jax.jit`. A program that cannot be read is made anew; a folder that cannot be written
+    is left alone.
 
     Args:
         function: of pytrees; keyword arguments are static.
@@ -80,7 +81,7 @@ class kept_program:
         """The function's result."""
         leaves, structure = jax.tree.flatten(arguments)
         folder = _folder.get()
-        if folder is None or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        if folder is None or any(_is_of_many(leaf) for leaf in leaves):
             return self.jitted(*arguments, **static)
         key = _key(self._function, leaves, structure, static)
         if key not in _loaded:
@@ -131,6 +132,11 @@ def _key(function: Callable[..., Any], leaves: list[Any], structure: Any, static
         (os.environ.get("XLA_FLAGS"), jnp.result_type(float).name, sorted(map(str, jax.config.values.items()))),
     )
     return hashlib.sha256(repr(described).encode()).hexdigest()
+
+
+def _is_of_many(leaf: Any) -> bool:
+    """Whether a leaf is part of a larger program, or lies on several devices."""
+    return isinstance(leaf, jax.core.Tracer) or (isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1)
 
 
 def _kind(leaf: Any) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from .alignment import Circumstances, align_references, blurred, register_refere
 from .cube import DQ, Cube
 from .frames import Frames
 from .ops import KlipResult, Registration, SharedNoise, fit_pixels, klip, references_variance, speckle_variance
+from .ops._devices import by_each, whole
 from .options import Options
 from .reduction import Aligned, Subtraction
 
@@ -44,7 +45,9 @@ def remove_star(
     """
     dtype, working = science.sci.dtype, frames.image.dtype
     if known.blur is not None:
-        science, frames = blurred(science, frames, known.blur, options)
+        science, frames = by_each(
+            lambda cube, own, sigma: blurred(cube, own, sigma, options), science, frames, known.blur
+        )
     registration = register_references(planes, valid, frames, science.valid, known, options)
     aligned = align_references(planes, registration, known.blur, options)
     # The products' precision: what psfalign holds is what is subtracted.
@@ -52,13 +55,15 @@ def remove_star(
     if not options.klip.use_repaired:
         used = used & jnp.any(frames.measured, axis=(1, 2))  # a blank integration leaves no pixel to fit
         fit = fit_pixels(frames.measured, aligned.measured, valid_science=used, valid_references=valid)
-    subtracted = klip(
-        *(frames.image, images.astype(working)),
-        options=options.klip,
-        fit=fit,
-        valid_science=used,
-        valid_references=valid,
-        error=options.klip.error == "scatter",
+    subtracted = whole(
+        klip(
+            *(frames.image, images.astype(working)),
+            options=options.klip,
+            fit=fit,
+            valid_science=used,
+            valid_references=valid,
+            error=options.klip.error == "scatter",
+        )
     )
     psfsub, shared = _psfsub(science, frames, aligned, subtracted, (used, valid), known, options)
     dq = jnp.zeros_like(aligned.dq) if options.align_refs.use_repaired else aligned.dq
@@ -107,7 +112,7 @@ def _psfsub(
     detector, speckles = _detector_variance(science), jnp.zeros_like(references)
     if not skipped:
         used = ~bad & valid_science[:, None, None]
-        speckles = _speckles(residual, frames.image - residual, detector, references, used, known)
+        speckles = by_each(_speckles, residual, frames.image - residual, detector, references, used, known)
     err = jnp.sqrt(jnp.where(bad, 1, detector + references + speckles))
     sci, err = (jnp.where(bad, jnp.nan, array).astype(dtype) for array in (residual, err))
     return eqx.tree_at(lambda c: (c.sci, c.err, c.dq), science, (sci, err, dq)), SharedNoise(references, speckles)

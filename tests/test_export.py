@@ -22,6 +22,16 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 OF_TPU = {"Eigh", "LuDecomposition"}
 OF_CUDA = {"cusolver_syevd_ffi", "cusolver_getrf_ffi", "cu_lu_pivots_to_permutation"}
 OF_CPU = {"lapack_ssyevd_ffi", "lapack_sgetrf_ffi", "lapack_strsm_ffi"}
+# Many references of which few modes are asked for: random numbers and orthogonal columns.
+ORTHOGONAL = {
+    "cu_threefry2x32_ffi",
+    "Qr",
+    "ProductOfElementaryHouseholderReflectors",
+    "cusolver_geqrf_ffi",
+    "cusolver_orgqr_ffi",
+    "lapack_sgeqrf_ffi",
+    "lapack_sorgqr_ffi",
+}
 ALLOWED = OF_TPU | OF_CUDA | OF_CPU
 
 SHAPE = (24, 26)
@@ -153,6 +163,18 @@ def test_stored_klip_gives_the_same_numbers():
     program = export.export(here, platforms=PLATFORMS)(science, references)
     check(program, ALLOWED)
     agree(export.deserialize(program.serialize()).call(science, references), here(science, references))
+
+
+@pytest.mark.slow
+def test_leading_modes_of_a_large_library_lower():
+    """They are found by orthogonalising products with the Gram matrix, from a random start."""
+    size, kind = 2100, jnp.float32
+    shapes = ((1, size, size), (1, size, 3), (1,), (1, size), (1, 3))
+    gram = ops.Gram(*(jax.ShapeDtypeStruct(shape, kind) for shape in shapes))
+    program = export.export(
+        jax.jit(lambda g: ops.klip_weights(g, truncate=9, max_modes=20).weights), platforms=PLATFORMS
+    )
+    check(program(gram), ALLOWED | ORTHOGONAL)
 
 
 def agree(one: object, other: object) -> None:

@@ -66,6 +66,11 @@ def by_pixels(work: Callable[[Any, Any, Part], tuple[Any, Any]], images: Any, sh
     mesh = _mesh_of(images)
     if mesh is None:
         return work(images, shared, Part(None))
+    return _divided(work, images, shared, mesh)
+
+
+def _divided(work: Callable[[Any, Any, Part], tuple[Any, Any]], images: Any, shared: Any, mesh: Any) -> tuple[Any, Any]:
+    """As `by_pixels`, on the devices of a mesh."""
     ny, nx = jax.tree.leaves(images)[0].shape[-2:]
     division = _divide(ny, nx, mesh)
 
@@ -78,7 +83,7 @@ def by_pixels(work: Callable[[Any, Any, Part], tuple[Any, Any]], images: Any, sh
     own = jax.tree.map(padded, (images, jnp.ones((ny, nx), bool) if division.spare else None))
     bare = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), (*own, shared))
 
-    def part_of(names: tuple[str, ...]) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+    def part_of(names: tuple[str, ...]) -> Callable[..., tuple[Any, Any]]:
         return lambda images, real, shared: work(images, shared, Part(real, names))
 
     found = jax.eval_shape(part_of(()), *bare)[0]
@@ -118,6 +123,24 @@ def by_planes(one: Callable[[Any, Any], Any], stacks: Any, shared: Any = None, *
         check_vma=False,
     )(_moved(own, mesh, jax.tree.map(lambda _: spec, own)), _everywhere(shared, mesh))
     return jax.tree.map(lambda a: _cropped(a, 0, planes, mesh), found)
+
+
+def by_each(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Call `work` on every device with the whole arguments: what is small is faster done than divided."""
+    mesh = _mesh_of(arguments)
+    if mesh is None:
+        return work(*arguments)
+    everywhere = PartitionSpec()
+    divided = jax.shard_map(work, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
+    return divided(*_everywhere(arguments, mesh))
+
+
+def whole(tree: Any) -> Any:
+    """Arrays that every device is to hold whole: the few images of an exposure, which are transformed and moved."""
+    mesh = _mesh_of(tree)
+    if mesh is None or AxisType.Explicit in mesh.axis_types:
+        return tree if mesh is None else _everywhere(tree, mesh)
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def _in_batches(one: Callable[[Any], Any], stacks: Any, batch_size: int) -> Any:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._devices import by_planes
+from ._devices import by_each, by_planes, whole
 from ._objective import weigh
 from ._registration import Registration, fit, images_of, share
 
@@ -153,8 +153,10 @@ def register_all(
     for name, stack in (("good", good), ("target_variance", target_variance)):
         if stack is not None and stack.shape != targets.shape:
             raise ValueError(f"{name} has shape {stack.shape} where targets has {targets.shape}")
+    moving, weight, moving_variance = whole((moving, weight, moving_variance))
     nothing = jnp.zeros(targets.shape[1:], targets.dtype)
-    prepared, common = share(images_of(nothing, moving, weight, None, moving_variance), pedestal)
+    images = images_of(nothing, moving, weight, None, moving_variance)
+    prepared, common = by_each(lambda images: share(images, pedestal), images)
 
     def one(plane: tuple, shared: tuple) -> Registration:
         target, counts, usable, variance = plane

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._correlation import product_series
-from ._devices import by_planes
+from ._devices import by_each, by_planes, whole
 from ._newton import inverse
 from .align import Registration
 from .shift import fourier_shift, shift_derivatives
@@ -97,8 +97,8 @@ def follow_lmdif(
 
     Source: align_refs of jwst 3.0.0 registers by scipy.optimize.leastsq, which is lmdif.
     """
-    targets, moving, weight = jax.lax.stop_gradient((targets, moving, weight))
-    spectrum = jnp.fft.rfft2(moving)
+    targets, moving, weight = jax.lax.stop_gradient((targets, *whole((moving, weight))))
+    spectrum = by_each(jnp.fft.rfft2, moving)
     start = jnp.array([0.0, 0.0, 1.0], targets.dtype)
 
     def one(plane: tuple[Array, Array, Registration], shared: tuple) -> LeastSquares:

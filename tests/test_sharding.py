@@ -1,0 +1,59 @@
+"""One call serves one device or many: eight simulated ones give the numbers of one, and none of them gets the stack."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DEVICES = 8
+LAYOUTS = ("references x pixels", "explicit", "references")
+STEPS = (
+    "klip",
+    "klip_masked",
+    "klip_masked/odd",
+    "klip_gradient",
+    "parts",
+    "median",
+    "registration",
+    "registration_gradient",
+)
+CHAIN = ("chain", "chain_gradient", "official")
+
+
+def on_eight_devices(cases: list[tuple[str, str]]) -> list[dict]:
+    """The number of devices is fixed when JAX starts: a process of its own."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    environment = os.environ | {"XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={DEVICES}".strip()}
+    command = [sys.executable, "-m", "tests.sharded", *(":".join(case) for case in cases)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check(cases: list[tuple[str, str]]) -> None:
+    for case, found in zip(cases, on_eight_devices(cases), strict=True):
+        assert found["devices"] == DEVICES, case
+        assert found["apart"] < 5e-12, (case, found)
+        # A quarter: images of one exposure count too, beside a stack this small. An eighth is a device's own share.
+        assert found["brought"] < 0.25, (case, found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_steps(layout):
+    check([(name, layout) for name in STEPS])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHAIN)
+def test_whole_chain(name):
+    """Where the compiler divides: JAX asks a program that does it itself to say how at every step."""
+    check([(name, "references x pixels"), (name, "references")])
+
+
+def test_klip():
+    check([("klip", "references x pixels")])
