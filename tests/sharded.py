@@ -4,6 +4,7 @@ Prints for each case how far the results are apart, over the scatter of each arr
 communication between the devices brings to one of them, over the stack of references.
 """
 
+import dataclasses
 import json
 import re
 import sys
@@ -109,7 +110,10 @@ def chain(given: Given, *, options: Options | None = None) -> object:
 
 
 def official(given: Given) -> object:
-    return chain(given, options=Options.official())
+    """But for lmdif: where it stops is decided by rounding, and so by the order of a sum."""
+    options = Options.official()
+    align_refs = dataclasses.replace(options.align_refs, minimiser="newton")
+    return chain(given, options=dataclasses.replace(options, align_refs=align_refs))
 
 
 def chain_gradient(given: Given) -> object:
