@@ -93,7 +93,7 @@ def reduce(
 
     Raises:
         PrecisionError: `options.precision` is float64 and JAX's x64 mode is off.
-        ValueError: shapes that do not fit together.
+        ValueError: shapes that do not fit together; arrays on a mesh whose axes are explicit.
 
     Example:
         >>> key = jax.random.key(0)
@@ -110,6 +110,7 @@ def reduce(
     options = Options() if options is None else options
     _check_precision(options)
     _check_shapes(science, references, psf_mask, pixel_maps)
+    _check_mesh(science, references)
     n_exposures = science.sci.shape[0]
     if pixel_scale_ratio is None:
         if options.resample.pixel_scale is not None:
@@ -228,6 +229,14 @@ def _check_shapes(science: Cube, references: Cube, psf_mask: Array, pixel_maps: 
     for name, (found, wanted) in expected.items():
         if found != wanted:
             raise ValueError(f"{name} has shape {found} where science has {science.sci.shape}: expected {wanted}")
+
+
+def _check_mesh(*cubes: Cube) -> None:
+    kinds = {kind for leaf in jax.tree.leaves(cubes) for kind in jax.typeof(leaf).sharding.mesh.axis_types}
+    if jax.sharding.AxisType.Explicit in kinds:
+        raise ValueError(
+            "reduce takes arrays on a mesh with automatic axes, as jax.sharding.Mesh(devices, names) makes it"
+        )
 
 
 def _measured_window(pixel_maps: Array, options: Options) -> int:

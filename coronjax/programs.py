@@ -55,9 +55,9 @@ class kept_program:
     """Compile a function as `jax.jit` does, and keep its programs while `programs_kept_in` names a folder.
 
     A program is found by the shapes and types of the arguments, the values of the static ones, the source of this
-    package, the versions of JAX, its settings, and the processor. Calls under a transformation of JAX, and with arrays
-    on several devices, are plain `jax.jit`. A program that cannot be read is made anew; a folder that cannot be written
-    is left alone.
+    package, the versions of JAX, its settings, and the processor. Calls under a transformation of JAX, and calls with
+    arrays on several devices, are plain `jax.jit`. A program that cannot be read is made anew; a folder that cannot be
+    written is left alone.
 
     Args:
         function: of pytrees; keyword arguments are static.

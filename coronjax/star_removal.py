@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
@@ -45,9 +47,7 @@ def remove_star(
     """
     dtype, working = science.sci.dtype, frames.image.dtype
     if known.blur is not None:
-        science, frames = by_each(
-            lambda cube, own, sigma: blurred(cube, own, sigma, options), science, frames, known.blur
-        )
+        science, frames = by_each(partial(blurred, options=options), science, frames, known.blur)
     registration = register_references(planes, valid, frames, science.valid, known, options)
     aligned = align_references(planes, registration, known.blur, options)
     # The products' precision: what psfalign holds is what is subtracted.

@@ -178,8 +178,8 @@ def test_leading_modes_of_a_large_library_lower():
 
 
 def agree(one: object, other: object) -> None:
-    """To the rounding of float32: the programs are alike, but the compiler may put them together differently."""
+    """To the rounding of float32: the compiler may put the two together differently; a registration multiplies that."""
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         assert a.dtype == b.dtype
         scale = np.nanstd(np.asarray(b)) or 1.0
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-4 * scale)
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-3, atol=1e-3 * scale)

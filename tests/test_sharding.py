@@ -57,3 +57,8 @@ def test_whole_chain(name):
 
 def test_klip():
     check([("klip", "references x pixels")])
+
+
+@pytest.mark.slow
+def test_explicit_axes_are_refused_by_the_chain():
+    assert on_eight_devices([("chain", "explicit")]) == [{"refused": True}]
