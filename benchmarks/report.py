@@ -69,7 +69,7 @@ def duration(seconds: float) -> str:
 
 
 def _error(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f}" if float(value).is_integer() else f"{value:.1e}"
+    return "–" if value is None else f"{value}" if isinstance(value, int) else f"{value:.1e}"
 
 
 def _processor() -> str:

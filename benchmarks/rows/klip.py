@@ -169,7 +169,7 @@ ROW = Row(
         Subject("coronalyze `pca_subtract`", coronalyze, "coronalyze", ("coronalyze", "jax")),
         Subject("VIP `svd_wrapper(eigen)`", vip, "vip", ("vip_hci", "numpy", "scipy")),
         Subject("pyklip `klip_math`", pyklip, "pyklip", ("pyklip", "numpy", "scipy")),
-        Subject("jwst `coron.klip`", jwst, "official", ("jwst", "numpy")),
+        Subject("jwst `coron.klip`", jwst, "official", ("jwst", "numpy"), repeats=2),
     ),
     limits=(Limit("coronjax", "numpy, LAPACK", 2.0),),
 )

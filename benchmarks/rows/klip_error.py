@@ -16,7 +16,7 @@ ROW = Row(
         Subject("coronjax", klip.ours("float64", error=True), packages=("jax", "jaxlib")),
         Subject("coronjax, float32", klip.ours("float32", error=True), packages=("jax", "jaxlib")),
         Subject("numpy, LAPACK", klip.floor(error=True)),
-        Subject("jwst `coron.klip`", klip.jwst, "official", ("jwst", "numpy")),
+        Subject("jwst `coron.klip`", klip.jwst, "official", ("jwst", "numpy"), repeats=2),
     ),
     limits=(Limit("coronjax", "numpy, LAPACK", 2.0),),
 )
