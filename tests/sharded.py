@@ -6,6 +6,7 @@ communication between the devices brings to one of them, over the stack of refer
 
 import dataclasses
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -22,7 +23,7 @@ SHAPE = (24, 32)
 N_REFERENCES = 32
 KLIP = Klip(truncate=4)
 COLLECTIVE = re.compile(
-    r" = (.*?) (?:all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter|collective-broadcast)(?:-start)?\("
+    r" = (.*?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter|collective-broadcast)(?:-start)?\("
 )
 Given = dict[str, jax.Array]
 
@@ -164,9 +165,12 @@ def layouts() -> dict[str, tuple[Mesh, P, P]]:
 
 def brought(program: str, stack: int) -> float:
     """The largest array that communication makes on one device, over the stack."""
-    results = [found[1] for found in COLLECTIVE.finditer(program)]
-    shapes = [shape for result in results for shape in re.findall(r"\[([\d,]*)\]", result)]
-    return max((np.prod([int(n) for n in shape.split(",") if n]) for shape in shapes), default=0) / stack
+    largest = 0
+    for results, kind in COLLECTIVE.findall(program):
+        sizes = [math.prod(int(n) for n in shape.split(",") if n) for shape in re.findall(r"\[([\d,]*)\]", results)]
+        # What comes from all the others is one array in pieces; else the compiler joins what has nothing in common.
+        largest = max(largest, sum(sizes) if kind == "all-to-all" else max(sizes))
+    return largest / stack
 
 
 def apart(one: object, other: object) -> float:

@@ -106,7 +106,7 @@ def check(program: export.Exported, allowed: set[str]) -> None:
 
 
 CASES = [
-    pytest.param("default", gradient, PLATFORMS),
+    pytest.param("official", gradient, ("tpu",)),
     pytest.param("official", image, PLATFORMS),
     pytest.param("default", image, ("tpu",)),
     *(
@@ -114,9 +114,9 @@ CASES = [
         for name, function, platforms in [
             ("default", image, PLATFORMS),
             ("official", gradient, PLATFORMS),
-            ("default", gradient, ("tpu",)),
+            ("default", gradient, PLATFORMS),
             ("official", image, ("tpu",)),
-            ("official", gradient, ("tpu",)),
+            ("default", gradient, ("tpu",)),
         ]
     ),
 ]
