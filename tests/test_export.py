@@ -106,12 +106,12 @@ def check(program: export.Exported, allowed: set[str]) -> None:
 
 
 CASES = [
-    pytest.param("official", gradient, ("tpu",)),
     pytest.param("official", image, PLATFORMS),
-    pytest.param("default", image, ("tpu",)),
     *(
         pytest.param(name, function, platforms, marks=pytest.mark.slow)
         for name, function, platforms in [
+            ("official", gradient, ("tpu",)),
+            ("default", image, ("tpu",)),
             ("default", image, PLATFORMS),
             ("official", gradient, PLATFORMS),
             ("default", gradient, PLATFORMS),
