@@ -15,7 +15,7 @@ SIZES = {
 
 
 def arrays(rng: np.random.Generator, n_science: int, n_references: int, size: int, modes: int) -> Arrays:
-    images = speckles(rng, n_science + n_references, (size, size))
+    images = speckles(rng, n_science + n_references, (size, size)).astype(float)
     return {"science": images[:n_science], "references": images[n_science:], "modes": np.array(modes)}
 
 

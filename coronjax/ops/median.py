@@ -1,13 +1,15 @@
 """The median over planes, pixel by pixel, of the planes that are usable there."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, UInt
+from jaxtyping import Array, Bool, Float
 
 from ._blocks import Block, over_blocks
 from ._devices import by_pixels
 
-BLOCK = 1024  # pixels
+BLOCK = 256  # pixels, so few that their bits stay in the processor's cache
 LARGEST_NETWORK = 16  # planes; a network of more comparators compiles and runs slower than the bisection
 
 
@@ -42,13 +44,21 @@ def nanmedian(stack: Float[Array, "n y x"], usable: Bool[Array, "n y x"]) -> Flo
 
 
 def _median(stack: Array, usable: Array) -> Array:
+    if len(stack) <= LARGEST_NETWORK:
+        return _middle(stack, usable, _select_by_network)
+    planes, good = stack.reshape(len(stack), -1), usable.reshape(len(stack), -1)
+
+    def one(block: Block) -> Array:
+        return _middle(block.of(planes), block.of(good), _select_by_bisection)
+
+    return over_blocks(one, planes.shape[1], size=BLOCK).reshape(stack.shape[1:])
+
+
+def _middle(stack: Array, usable: Array, select: Callable[[Array, Array, Array], tuple[Array, Array]]) -> Array:
+    """Mean of the two middle values that are usable; NaN where none is."""
     usable = usable & ~jnp.isnan(stack)
-    count = jnp.sum(usable, axis=0)
-    values = jnp.where(usable, stack, 0)
-    if stack.shape[0] <= LARGEST_NETWORK:
-        lower, upper = _select_by_network(values, usable, count)
-    else:
-        lower, upper = _select_in_blocks(values, usable, count)
+    count = jnp.sum(usable, axis=0, dtype=jnp.int32)
+    lower, upper = select(jnp.where(usable, stack, 0), usable, count)
     return jnp.where(count > 0, (lower + upper) / 2, jnp.nan)
 
 
@@ -83,44 +93,42 @@ def _select_by_network(values: Array, usable: Array, count: Array) -> tuple[Arra
     return pick((count - 1) >> 1), pick(count >> 1)
 
 
-def _ordered_bits(values: Float[Array, "n y x"]) -> UInt[Array, "n y x"]:
-    """Unsigned integers in the order of the floats."""
-    kind = jnp.uint32 if values.dtype == jnp.float32 else jnp.uint64
-    bits = jax.lax.bitcast_convert_type(values, kind)
-    top = kind(1) << kind(jnp.iinfo(kind).bits - 1)
-    return jnp.where(bits & top != 0, ~bits, bits | top)
+def _ordered(values: Array) -> Array:
+    """Signed integers in the order of the floats; applied to those, with the kinds exchanged, the floats again."""
+    kind = jnp.int32 if values.dtype.itemsize == 4 else jnp.int64
+    back = jnp.issubdtype(values.dtype, jnp.integer)
+    bits = values if back else jax.lax.bitcast_convert_type(values, kind)
+    bits = jnp.where(bits < 0, bits ^ jnp.iinfo(kind).max, bits)  # a negative float falls as its other bits rise
+    return jax.lax.bitcast_convert_type(bits, jnp.float32 if kind == jnp.int32 else jnp.float64) if back else bits
 
 
-def _select_in_blocks(values: Array, usable: Array, count: Array) -> tuple[Array, Array]:
-    """The two middle values; so few pixels at a time that their bits stay in the processor's cache."""
-    stack, good, n = (array.reshape(*array.shape[:-2], -1) for array in (values, usable, count))
-
-    def one(block: Block) -> tuple[Array, Array]:
-        return _select_by_bisection(block.of(stack), block.of(good), block.of(n))
-
-    lower, upper = over_blocks(one, n.size, size=BLOCK)
-    return lower.reshape(count.shape), upper.reshape(count.shape)
-
-
+@jax.custom_jvp
 def _select_by_bisection(values: Array, usable: Array, count: Array) -> tuple[Array, Array]:
     """The two middle values, their bits found from the highest down by counting what lies below."""
-    bits = _ordered_bits(jax.lax.stop_gradient(values))
+    bits = _ordered(values)
     kind, width = bits.dtype, jnp.iinfo(bits.dtype).bits
-    bits = jnp.where(usable, bits, ~jnp.zeros((), kind))  # above all values: counted where there are none
-    rank = (count - 1) >> 1
+    highest = jnp.iinfo(kind).max
+    bits = jnp.where(usable, bits, highest)  # above all values: counted where there are none
+    few = jnp.uint8 if len(values) < 256 else jnp.int32  # the narrower the counts, the more of them are added at once
+    rank, upper_rank = ((count - 1) >> 1).astype(few), (count >> 1).astype(few)
 
     def step(i: int, found: Array) -> Array:
-        trial = found | (jnp.ones((), kind) << jnp.asarray(width - 1 - i, kind))
-        below = jnp.sum(bits < trial, axis=0)
-        return jnp.where(below <= rank, trial, found)
+        trial = found ^ (jnp.ones((), kind) << jnp.asarray(width - 1 - i, kind))  # the first one is the sign
+        return jnp.where(jnp.sum(bits < trial, axis=0, dtype=few) <= rank, trial, found)
 
-    low = jax.lax.fori_loop(0, width, step, jnp.zeros(count.shape, kind))
-    not_above = jnp.sum(bits <= low, axis=0)
-    next_up = jnp.min(jnp.where(bits > low, bits, ~jnp.zeros((), kind)), axis=0)
-    high = jnp.where(not_above > count >> 1, low, next_up)
+    low = jax.lax.fori_loop(0, width, step, jnp.full(count.shape, jnp.iinfo(kind).min, kind))
+    not_above = jnp.sum(bits <= low, axis=0, dtype=few)
+    next_up = jnp.min(jnp.where(bits > low, bits, highest), axis=0)
+    return _ordered(low), _ordered(jnp.where(not_above > upper_rank, low, next_up))
 
-    def pick(target: Array) -> Array:
-        plane = jnp.argmax(bits == target, axis=0)
-        return jnp.take_along_axis(values, plane[None], axis=0)[0]
 
-    return pick(low), pick(high)
+@_select_by_bisection.defjvp
+def _select_by_bisection_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+    values, usable, count = primals
+    found = _select_by_bisection(values, usable, count)
+
+    def picked(target: Array) -> Array:
+        plane = jnp.argmax(usable & (values == target), axis=0)
+        return jnp.take_along_axis(tangents[0], plane[None], axis=0)[0]
+
+    return found, (picked(found[0]), picked(found[1]))
