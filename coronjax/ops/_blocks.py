@@ -42,11 +42,15 @@ class Block(eqx.Module):
         return part & self.new
 
 
-def over_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXELS) -> Any:
-    """Call `one` for every block of about `size` pixels; lay its arrays `[... block]` side by side, `[... pixel]`."""
+def over_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXELS, used: Array | None = None) -> Any:
+    """Call `one` for every block of about `size` pixels; lay its arrays `[... block]` side by side, `[... pixel]`.
+
+    Blocks without a pixel of `used` are left out and get zeros.
+    """
     count, length = _partition(n_pixels, size)
     if count == 1:
         return one(Block(None, None, n_pixels))
+    one = _where_used(one, used)
     parts = jax.lax.map(jax.checkpoint(lambda i: one(_block(i, length, n_pixels))), jnp.arange(count))
 
     def join(part: Array) -> Array:
@@ -56,11 +60,16 @@ def over_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXE
     return jax.tree.map(join, parts)
 
 
-def sum_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXELS) -> Any:
-    """Call `one` for every block of about `size` pixels and add up; it is to count the pixels of `once` only."""
+def sum_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXELS, used: Array | None = None) -> Any:
+    """Call `one` for every block of about `size` pixels and add up; it is to count the pixels of `once` only.
+
+    Blocks without a pixel of `used` are left out.
+    """
     count, length = _partition(n_pixels, size)
     if count == 1:
         return one(Block(None, None, n_pixels))
+
+    one = _where_used(one, used)
 
     def step(total: Any, i: Array) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, one(_block(i, length, n_pixels))), None
@@ -68,6 +77,18 @@ def sum_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXEL
     shapes = jax.eval_shape(lambda: one(_block(jnp.zeros((), int), length, n_pixels)))
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     return jax.lax.scan(jax.checkpoint(step), nothing, jnp.arange(count))[0]
+
+
+def _where_used(one: Callable[[Block], Any], used: Array | None) -> Callable[[Block], Any]:
+    """The same work, and zeros without any for a block that has no pixel of `used`."""
+    if used is None:
+        return one
+
+    def chosen(block: Block) -> Any:
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, block))
+        return jax.lax.cond(jnp.any(block.of(used)), one, lambda _: nothing, block)
+
+    return chosen
 
 
 def _partition(n_pixels: int, size: int) -> tuple[int, int]:

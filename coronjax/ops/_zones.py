@@ -35,9 +35,16 @@ class Centred(eqx.Module):
 
 def centre(frames: Array, used: Array | None, valid: Array | None, part: Part) -> tuple[Centred, Array]:
     """Take the means over the pixels used; and their number. Of all parts."""
-    n_pixels = jnp.asarray(frames.shape[1], frames.dtype) if used is None else jnp.sum(used, dtype=frames.dtype)
-    mask = _mask(used, valid)
-    total = jnp.sum(frames if mask is None else jnp.where(mask, frames, 0), axis=1)
+    if used is None:
+        n_pixels = jnp.asarray(frames.shape[1], frames.dtype)
+        total = jnp.sum(frames if valid is None else jnp.where(valid[:, None], frames, 0), axis=1)
+    else:
+        n_pixels = jnp.sum(used, dtype=frames.dtype)
+
+        def one(block: Block) -> Array:
+            return jnp.sum(jnp.where(_mask(block.once(used), valid), block.of(frames), 0), axis=1)
+
+        total = sum_blocks(one, frames.shape[1], used=used)
     total, n_pixels = part.add((total, n_pixels))
     return Centred(frames, total / jnp.maximum(n_pixels, 1), valid), n_pixels
 
@@ -57,7 +64,7 @@ def inner_products(references: Centred, science: Centred, used: Array | None, pa
         return _upper_strips(frames), inner(frames, science.part(block, counted))
 
     n_references, n_pixels = references.frames.shape
-    strips, cross = sum_blocks(one, n_pixels, size=max(512, min(8192, _CACHED // n_references)))
+    strips, cross = sum_blocks(one, n_pixels, size=max(512, min(8192, _CACHED // n_references)), used=used)
     strips, cross = part.add((strips, cross))
     return _mirrored(strips), cross
 
@@ -75,6 +82,31 @@ def _mirrored(strips: list[Array]) -> Array:
     size = strips[0].shape[1]
     upper = jnp.concatenate([jnp.pad(strip, ((0, 0), (size - strip.shape[1], 0))) for strip in strips])
     return jnp.triu(upper) + jnp.triu(upper, 1).T
+
+
+def zone_by_zone(work: Callable[[Any, Any, Part], tuple[Any, Any]]) -> Callable[[Any, Any, Part], tuple[Any, Any]]:
+    """Work for `by_pixels`, whose last image is the zones: pixels of one zone are brought together and taken back.
+
+    A zone then lies in few blocks, and the others are left out: all zones together cost little more than one.
+    """
+
+    def sorted_work(images: Any, shared: Any, part: Part) -> tuple[Any, Any]:
+        zones = images[-1]
+        if zones is None or len(zones) == 1:
+            return work(images, shared, part)
+        inside = flat(zones)
+        order = jnp.argsort(jnp.where(jnp.any(inside, axis=0), jnp.argmax(inside, axis=0), len(inside)))
+        found, rest = work(jax.tree.map(lambda image: _taken(image, order), images), shared, part)
+        back = jnp.zeros_like(order).at[order].set(jnp.arange(len(order)), unique_indices=True)
+        return jax.tree.map(lambda image: _taken(image, back), found), rest
+
+    return sorted_work
+
+
+def _taken(image: Array, order: Array) -> Array:
+    """The pixels of an image `[... y x]` in another order."""
+    rows = image.reshape(*image.shape[:-2], -1)
+    return rows.at[..., order].get(unique_indices=True, mode="promise_in_bounds").reshape(image.shape)
 
 
 def each_zone(one_zone: Callable[..., tuple[Any, Any]], zones: Array | None, empty: Any, *per_zone: Any) -> Any:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float
 
 from ._devices import Part, by_pixels
-from ._zones import as_images, centre, each_zone, flat, inner_products
+from ._zones import as_images, centre, each_zone, flat, inner_products, zone_by_zone
 
 
 class Gram(eqx.Module):
@@ -119,7 +119,7 @@ def gram(
         return each_zone(one_zone, part.zones(images[2]), None)
 
     images = jax.tree.map(as_images, (references, science, zones))
-    return by_pixels(own, images, (valid_references, valid_science))[1]
+    return by_pixels(zone_by_zone(own), images, (valid_references, valid_science))[1]
 
 
 def update(gram_so_far: Gram, references: Array, science: Array, **masks: Array | None) -> Gram:

@@ -5,6 +5,8 @@ Derivatives are of first order, forward and reverse, with the choice of the mode
 
 from __future__ import annotations
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..options import Klip
 from ._blocks import Block, over_blocks
 from ._devices import Part, by_pixels
-from ._zones import Centred, centre, each_zone, flat, hide_invalid, inner_products, times
+from ._zones import Centred, centre, each_zone, flat, hide_invalid, inner_products, times, zone_by_zone
 from .gram import Gram
 from .spectral import eigenvalues, spectral_times
 from .subspace import Subspace, left_over, scatter, subspace
@@ -122,13 +124,16 @@ def subtract(
         def one_zone(used: Array | None, weight: Array, mean: Array | None, aim: Array | None) -> tuple[Array, None]:
             stars = centred(frames, used, valid_references, mean)
             aims = centred(targets, used, valid_science, aim)
-            return over_blocks(lambda block: _residual(block, used, aims, stars, weight), frames.shape[1]), None
+            one = partial(_residual, used=used, aims=aims, references=stars, weights=weight)
+            return over_blocks(one, frames.shape[1], used=used), None
 
         empty = jnp.full_like(targets, jnp.nan)
         residual = each_zone(one_zone, part.zones(images[2]), empty, weights, *means)[0]
         return hide_invalid(residual, valid_science).reshape(images[0].shape), None
 
-    return by_pixels(own, (science, references, zones), (weights, means, valid_references, valid_science))[0]
+    return by_pixels(
+        zone_by_zone(own), (science, references, zones), (weights, means, valid_references, valid_science)
+    )[0]
 
 
 def klip(
@@ -193,7 +198,7 @@ def klip(
         return (residual, None if noise is None else noise.reshape(residual.shape[1:])), found
 
     shared = options.truncate, eligible, valid_science, valid_references
-    (residual, noise), found = by_pixels(own, (science, references, fit, zones), shared)
+    (residual, noise), found = by_pixels(zone_by_zone(own), (science, references, fit, zones), shared)
     return KlipResult(residual, noise, found.weights, found.n_modes, found.gap, found.eigenvalues)
 
 
@@ -206,7 +211,7 @@ def _apply(
         noise = None if left is None else scatter(left, references.part(block, block.of(used)))
         return _residual(block, used, aims, references, weights), noise
 
-    return over_blocks(images, references.frames.shape[1])
+    return over_blocks(images, references.frames.shape[1], used=used)
 
 
 def _residual(block: Block, used: Array | None, aims: Centred, references: Centred, weights: Array) -> Array:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._blocks import Block, over_blocks
 from ._devices import Part, by_pixels
-from ._zones import Centred, centre, each_zone, flat, inner_products, times
+from ._zones import Centred, centre, each_zone, flat, inner_products, times, zone_by_zone
 from .klip import weights_of
 from .subspace import subspace
 
@@ -67,9 +69,8 @@ def klip_sweep(
             mixed = times(mixing, cross.T).T
             space = subspace(products, 0)
             weights = jax.vmap(lambda truncate: weights_of(space.with_modes(truncate), mixed).weights)(truncates)
-            return over_blocks(
-                lambda block: _residuals(block, used, aims, stars, mixing, weights), frames.shape[1]
-            ), None
+            one = partial(_residuals, used=used, aims=aims, references=stars, mixing=mixing, weights=weights)
+            return over_blocks(one, frames.shape[1], used=used), None
 
         empty = jnp.full((len(truncates), len(mixing), frames.shape[1]), jnp.nan, targets.dtype)
         residual = each_zone(one_zone, part.zones(images[3]), empty)[0]
@@ -77,7 +78,9 @@ def klip_sweep(
             return residual.reshape(len(truncates), *images[0].shape[1:]), None
         return jnp.where(valid[:, None], residual, jnp.nan).reshape(len(truncates), *images[0].shape), None
 
-    return by_pixels(own, (science, references, fit, zones), (truncates, valid_science, valid_references))[0]
+    return by_pixels(
+        zone_by_zone(own), (science, references, fit, zones), (truncates, valid_science, valid_references)
+    )[0]
 
 
 def _residuals(

@@ -6,9 +6,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._blocks import over_blocks
+from ._blocks import Block, over_blocks
 from ._devices import Part, by_pixels
-from ._zones import Centred, each_zone, flat, times
+from ._zones import Centred, each_zone, flat, times, zone_by_zone
 from .gram import Gram
 from .spectral import Spectrum, decompose, eigenvalues, eigenvectors, rank_tolerance, spectral_times
 
@@ -83,13 +83,17 @@ def residual_error(
         def one_zone(used: Array | None, products: Array, means: Array) -> tuple[Array, None]:
             left = left_over(subspace(products, truncate), valid_references)
             centred = Centred(frames, means, valid_references)
-            return over_blocks(lambda block: scatter(left, centred.part(block, block.of(used))), frames.shape[1]), None
+
+            def one(block: Block) -> Array:
+                return scatter(left, centred.part(block, block.of(used)))
+
+            return over_blocks(one, frames.shape[1], used=used), None
 
         empty = jnp.full_like(frames[0], jnp.nan)
         error = each_zone(one_zone, part.zones(images[1]), empty, gram.products, gram.reference_means)[0]
         return error.reshape(images[0].shape[1:]), None
 
-    return by_pixels(own, (references, zones), (gram, truncate, valid_references))[0]
+    return by_pixels(zone_by_zone(own), (references, zones), (gram, truncate, valid_references))[0]
 
 
 def modes(
@@ -131,14 +135,18 @@ def modes(
             vectors = eigenvectors(space.spectrum, space.tolerance)
             scale = jnp.where(space.kept, 1 / jnp.sqrt(values), 0)
             centred, mixing = Centred(frames, means, valid_references), scale[:, None] * vectors.T
-            found = over_blocks(lambda block: times(mixing, centred.part(block, block.of(used))), frames.shape[1])
+
+            def one(block: Block) -> Array:
+                return times(mixing, centred.part(block, block.of(used)))
+
+            found = over_blocks(one, frames.shape[1], used=used)
             highest, lowest = (part.largest(jnp.max(sign * found, axis=1)) for sign in (1, -1))
             return None, jnp.where((lowest > highest)[:, None], -found, found)
 
         found = each_zone(one_zone, part.zones(images[1]), None, gram.products, gram.reference_means)[1]
         return found.reshape(*found.shape[:2], *images[0].shape[1:]), None
 
-    return by_pixels(own, (references, zones), (gram, truncate, valid_references))[0]
+    return by_pixels(zone_by_zone(own), (references, zones), (gram, truncate, valid_references))[0]
 
 
 def left_over(space: Subspace, valid: Array | None) -> Array:
