@@ -171,5 +171,5 @@ ROW = Row(
         Subject("pyklip `klip_math`", pyklip, "pyklip", ("pyklip", "numpy", "scipy")),
         Subject("jwst `coron.klip`", jwst, "official", ("jwst", "numpy"), repeats=2),
     ),
-    limits=(Limit("coronjax", "numpy, LAPACK", 3.0),),
+    limits=(Limit("coronjax", "numpy, LAPACK", 2.0),),
 )

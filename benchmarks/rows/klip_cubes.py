@@ -36,13 +36,7 @@ def ours(data: Arrays) -> Call:
 
     @jax.jit
     def compiled(science: jax.Array, references: jax.Array, modes: jax.Array) -> jax.Array:
-        science, references = science.astype(float), references.astype(float)
-        gram = ops.gram(references, science)
-
-        def one(count: jax.Array) -> jax.Array:
-            return ops.subtract(science, references, ops.klip_weights(gram, truncate=count).weights)
-
-        return jax.vmap(one)(modes)
+        return ops.klip_sweep(science.astype(float), references.astype(float), modes, combine=False)
 
     modes = jnp.arange(1, len(data["references"]) + 1)
     given = jax.device_put((data["science"], data["references"]))

@@ -42,7 +42,9 @@ def centre(frames: Array, used: Array | None, valid: Array | None, part: Part) -
         n_pixels = jnp.sum(used, dtype=frames.dtype)
 
         def one(block: Block) -> Array:
-            return jnp.sum(jnp.where(_mask(block.once(used), valid), block.of(frames), 0), axis=1)
+            mask = _mask(block.once(used), valid)
+            assert mask is not None  # for mypy: there are pixels used
+            return jnp.sum(jnp.where(mask, block.of(frames), 0), axis=1)
 
         total = sum_blocks(one, frames.shape[1], used=used)
     total, n_pixels = part.add((total, n_pixels))

@@ -131,9 +131,8 @@ def subtract(
         residual = each_zone(one_zone, part.zones(images[2]), empty, weights, *means)[0]
         return hide_invalid(residual, valid_science).reshape(images[0].shape), None
 
-    return by_pixels(
-        zone_by_zone(own), (science, references, zones), (weights, means, valid_references, valid_science)
-    )[0]
+    shared = weights, means, valid_references, valid_science
+    return by_pixels(zone_by_zone(own), (science, references, zones), shared)[0]
 
 
 def klip(

@@ -70,23 +70,28 @@ def klip_sweep(
             space = subspace(products, 0)
             weights = jax.vmap(lambda truncate: weights_of(space.with_modes(truncate), mixed).weights)(truncates)
             one = partial(_residuals, used=used, aims=aims, references=stars, mixing=mixing, weights=weights)
-            return over_blocks(one, frames.shape[1], used=used), None
+            # Blocks are laid side by side in a copy: not of what is larger than the frames.
+            large = len(truncates) * len(mixing) > len(frames)
+            size = {"size": frames.shape[1]} if large else {}
+            return over_blocks(one, frames.shape[1], used=used, **size), None
 
         empty = jnp.full((len(truncates), len(mixing), frames.shape[1]), jnp.nan, targets.dtype)
         residual = each_zone(one_zone, part.zones(images[3]), empty)[0]
         if combine:
             return residual.reshape(len(truncates), *images[0].shape[1:]), None
-        return jnp.where(valid[:, None], residual, jnp.nan).reshape(len(truncates), *images[0].shape), None
+        if valid_science is not None:
+            residual = jnp.where(valid_science[:, None], residual, jnp.nan)
+        return residual.reshape(len(truncates), *images[0].shape), None
 
-    return by_pixels(
-        zone_by_zone(own), (science, references, fit, zones), (truncates, valid_science, valid_references)
-    )[0]
+    shared = truncates, valid_science, valid_references
+    return by_pixels(zone_by_zone(own), (science, references, fit, zones), shared)[0]
 
 
 def _residuals(
     block: Block, used: Array | None, aims: Centred, references: Centred, mixing: Array, weights: Array
 ) -> Array:
     inside = block.of(used)
-    model = times(weights.reshape(-1, weights.shape[-1]), references.part(block, inside))
-    target = times(mixing, aims.part(block, inside))
-    return target - model.reshape(*weights.shape[:2], -1)
+    frames = jnp.concatenate([aims.part(block, inside), references.part(block, inside)])
+    # The difference is part of the product: it would be another pass over all that is returned.
+    less = jnp.concatenate([jnp.broadcast_to(mixing, (len(weights), *mixing.shape)), -weights], axis=-1)
+    return times(less.reshape(-1, len(frames)), frames).reshape(*weights.shape[:2], -1)
