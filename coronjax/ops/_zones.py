@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import equinox as eqx
 import jax
@@ -16,6 +16,17 @@ from ._devices import Part
 _WHOLE = 256  # references up to which the symmetry of their products is not worth a second matrix product
 _STRIPS = 4  # more of them save products and lose the speed of large ones
 _CACHED = 2**20  # values of a block that stay in the processor's cache
+
+
+class Stack(Protocol):
+    """Frames of which parts are made as they are needed."""
+
+    @property
+    def frames(self) -> Array:
+        """As they were given, [frame pixel]."""
+
+    def part(self, block: Block, used: Array | None) -> Array:
+        """What is worked on, on a block, of whose pixels those `used` count."""
 
 
 class Centred(eqx.Module):
@@ -57,7 +68,7 @@ def _mask(used: Array | None, valid: Array | None) -> Array | None:
     return valid[:, None] & used[None, :]
 
 
-def inner_products(references: Centred, science: Centred, used: Array | None, part: Part) -> tuple[Array, Array]:
+def inner_products(references: Stack, science: Stack, used: Array | None, part: Part) -> tuple[Array, Array]:
     """Products of the references with each other, and with the science frames, over the pixels used of all parts."""
 
     def one(block: Block) -> tuple[list[Array], Array]:

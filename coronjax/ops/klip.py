@@ -14,8 +14,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..options import Klip
 from ._blocks import Block, over_blocks
+from ._common_mode import Reduced, Reflected, common_mode
 from ._devices import Part, by_pixels
-from ._zones import Centred, centre, each_zone, flat, hide_invalid, inner_products, times, zone_by_zone
+from ._zones import Centred, Stack, centre, each_zone, flat, hide_invalid, inner_products, times, zone_by_zone
 from .gram import Gram
 from .spectral import eigenvalues, spectral_times
 from .subspace import Subspace, left_over, scatter, subspace
@@ -182,6 +183,8 @@ def klip(
             counted = deciding if used is None else used if deciding is None else deciding & used
             stars = centre(frames, counted, valid_references, part)[0]
             aims = centre(targets, counted, valid_science, part)[0]
+            if frames.dtype == jnp.float32 and eligible is None and options.max_modes is None:
+                return _in_single(used, counted, aims, stars, truncate, part, error=error)
             products, cross = inner_products(stars, aims, counted, part)
             space = subspace(products, truncate, max_modes=options.max_modes)
             if eligible is None:
@@ -201,8 +204,35 @@ def klip(
     return KlipResult(residual, noise, found.weights, found.n_modes, found.gap, found.eigenvalues)
 
 
+def _in_single(
+    used: Array | None,
+    counted: Array | None,
+    science: Centred,
+    references: Centred,
+    truncate: Array | int,
+    part: Part,
+    *,
+    error: bool,
+) -> tuple[tuple[Array, Array | None], Weights]:
+    """One zone in float32, whose rounding errors the common mode would make as large as the faint modes."""
+    mode = common_mode(references, science, counted, part)
+    stars = Reflected(references, mode)
+    aims = Reduced(science, stars)
+    products, cross = inner_products(stars, aims, counted, part)
+    space = subspace(products, truncate, graded=True)
+    found = weights_of(space, cross)
+    # The common mode itself leaves what the dropped modes have of it.
+    first = jnp.eye(len(products), 1, dtype=products.dtype)
+    rest = spectral_times(space.spectrum, ~space.kept, first, function="projector", tolerance=space.tolerance)[:, 0]
+    weights = found.weights - mode.shares[:, None] * rest
+    left = left_over(space, references.valid, mode) if error else None
+    whole = mode.reflected((weights + mode.shares[:, None] * first[:, 0]).T).T
+    found = eqx.tree_at(lambda w: w.weights, found, jnp.where(mode.spans, whole, 0))
+    return _apply(used, aims, stars, weights, left), found
+
+
 def _apply(
-    used: Array | None, aims: Centred, references: Centred, weights: Array, left: Array | None
+    used: Array | None, aims: Stack, references: Stack, weights: Array, left: Array | None
 ) -> tuple[Array, Array | None]:
     """Residual and, where it is asked for, error."""
 
@@ -213,7 +243,7 @@ def _apply(
     return over_blocks(images, references.frames.shape[1], used=used)
 
 
-def _residual(block: Block, used: Array | None, aims: Centred, references: Centred, weights: Array) -> Array:
+def _residual(block: Block, used: Array | None, aims: Stack, references: Stack, weights: Array) -> Array:
     inside = block.of(used)
     return aims.part(block, inside) - times(weights, references.part(block, inside))
 

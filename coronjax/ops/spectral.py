@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ._graded import all_pairs, graded_pairs, rank_tolerance
 from ._leading import leading_pairs
 
 Function = Literal["inverse", "projector"]
@@ -26,15 +27,18 @@ class Spectrum(eqx.Module):
     matrix: Float[Array, "k k"]
     values: Float[Array, " k"]  # descending
     vectors: Float[Array, "k k"]  # in columns, in the order of values; only the leading ones where not all were asked
+    tolerance: Float[Array, ""]  # up to which eigenvalues cannot be told from zero
 
 
-def decompose(matrix: Float[Array, "k k"], *, leading: int | None = None) -> Spectrum:
+def decompose(matrix: Float[Array, "k k"], *, leading: int | None = None, graded: bool = False) -> Spectrum:
     """Decompose a symmetric positive semi-definite matrix once, for all functions of it.
 
     Args:
         matrix: symmetric, finite.
         leading: only so many of the leading eigenpairs are needed. Taken up where the matrix is larger than 2000 and
             this is less than an eighth of it; then nothing can be differentiated by the matrix.
+        graded: the first row is nearly that of an eigenvector, and may be far larger than the others: those are then
+            decomposed to a precision of their own. Static.
 
     Returns:
         `Spectrum`.
@@ -44,28 +48,10 @@ def decompose(matrix: Float[Array, "k k"], *, leading: int | None = None) -> Spe
         [3.0, 1.0]
     """
     if leading is not None and len(matrix) > DENSE and 8 * leading < len(matrix):
-        return Spectrum(matrix, *leading_pairs(jax.lax.stop_gradient(matrix), leading))
-    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(matrix))
-    return Spectrum(matrix, values[::-1], vectors[:, ::-1])
-
-
-def rank_tolerance(values: Float[Array, " k"]) -> Float[Array, ""]:
-    """Below this an eigenvalue cannot be told from zero: four machine epsilons of the largest one.
-
-    The eigenvalues of the null space of a computed Gram matrix stay below one, whatever its size; a bound that grows
-    with the size, as is usual, would give up modes that still carry the star in float32.
-
-    Args:
-        values: eigenvalues, descending.
-
-    Returns:
-        The tolerance, in the unit of the eigenvalues.
-
-    Example:
-        >>> float(rank_tolerance(jnp.zeros(3)))
-        0.0
-    """
-    return 4 * jnp.finfo(values.dtype).eps * jnp.maximum(values[0], 0)
+        values, vectors = leading_pairs(jax.lax.stop_gradient(matrix), leading)
+        return Spectrum(matrix, values, vectors, rank_tolerance(values))
+    solve = graded_pairs if graded and len(matrix) > 1 else all_pairs
+    return Spectrum(matrix, *solve(jax.lax.stop_gradient(matrix)))
 
 
 def spectral_times(

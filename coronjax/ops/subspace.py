@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._blocks import Block, over_blocks
+from ._common_mode import CommonMode
 from ._devices import Part, by_pixels
 from ._zones import Centred, each_zone, flat, times, zone_by_zone
 from .gram import Gram
-from .spectral import Spectrum, decompose, eigenvalues, eigenvectors, rank_tolerance, spectral_times
+from .spectral import Spectrum, decompose, eigenvalues, eigenvectors, spectral_times
 
 
 class Subspace(eqx.Module):
@@ -19,7 +20,11 @@ class Subspace(eqx.Module):
     spectrum: Spectrum
     kept: Bool[Array, " k"]
     usable: Bool[Array, " k"]
-    tolerance: Float[Array, ""]
+
+    @property
+    def tolerance(self) -> Float[Array, ""]:
+        """Up to which eigenvalues cannot be told from zero."""
+        return self.spectrum.tolerance
 
     def with_modes(self, truncate: Array | int) -> Subspace:
         """The same decomposition with another number of leading modes kept."""
@@ -28,7 +33,12 @@ class Subspace(eqx.Module):
 
 
 def subspace(
-    products: Array, truncate: Array | int, allowed: Array | None = None, *, max_modes: int | None = None
+    products: Array,
+    truncate: Array | int,
+    allowed: Array | None = None,
+    *,
+    max_modes: int | None = None,
+    graded: bool = False,
 ) -> Subspace:
     """Decompose a Gram matrix, of the references allowed, and keep its leading modes, `max_modes` of them at most."""
     # A reference without variance spans nothing: it counts neither as a reference nor in the rank.
@@ -37,13 +47,12 @@ def subspace(
         usable = usable & allowed
         products = jnp.where(usable[:, None] & usable[None, :], products, 0)
     # One more than can be kept: the gap to it is a diagnostic.
-    spectrum = decompose(products, leading=None if max_modes is None else max_modes + 1)
-    tolerance = rank_tolerance(spectrum.values)
+    spectrum = decompose(products, leading=None if max_modes is None else max_modes + 1, graded=graded)
     order = jnp.arange(len(spectrum.values))
     kept = (order < (truncate if max_modes is None else jnp.minimum(truncate, max_modes))) & (
-        spectrum.values > tolerance
+        spectrum.values > spectrum.tolerance
     )
-    return Subspace(spectrum, kept, usable, tolerance)
+    return Subspace(spectrum, kept, usable)
 
 
 def residual_error(
@@ -149,8 +158,8 @@ def modes(
     return by_pixels(zone_by_zone(own), (references, zones), (gram, truncate, valid_references))[0]
 
 
-def left_over(space: Subspace, valid: Array | None) -> Array:
-    """What takes centred references to their own residuals, over the root of their number, [k k].
+def left_over(space: Subspace, valid: Array | None, mode: CommonMode | None = None) -> Array:
+    """What takes centred references, or those in the mirror, to their own residuals over the root of their number.
 
     It projects on the dropped modes, so that nothing cancels. The mean over the references is removed from this small
     matrix, not from the images.
@@ -159,6 +168,8 @@ def left_over(space: Subspace, valid: Array | None) -> Array:
     count = n if valid is None else jnp.maximum(jnp.sum(valid), 1)
     counted = jnp.ones(n, dtype) if valid is None else valid.astype(dtype)
     select = counted[:, None] * (jnp.eye(n, dtype=dtype) - counted[None, :] / count)
+    if mode is not None:
+        select = mode.reflected(select.T).T
     if len(space.kept) < n:  # of the dropped modes most are unknown: what the kept ones leave
         held = spectral_times(space.spectrum, space.kept, select.T, function="projector", tolerance=0.0)
         return (select - held.T) / jnp.sqrt(jnp.asarray(count, dtype))

@@ -1,0 +1,121 @@
+"""KLIP in float32: as good as in float64 as far as the frames themselves can say, with the star far above the noise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from coronjax.ops._graded import all_pairs, graded_pairs
+from coronjax.ops.klip import klip
+from coronjax.options import Klip
+from tests.ops.frames import run_klip, scene
+
+
+def _single(*frames):
+    return [frame.astype(jnp.float32) for frame in frames]
+
+
+def _bright(n_references=30, n_science=4, size=60, speckles=0.02):
+    """A halo a thousand times the noise, of which some hundredths change from frame to frame."""
+    rng = np.random.default_rng(3)
+    places = np.mgrid[:size, :size] - (size - 1) / 2
+    halo = 1000 * np.exp(-np.hypot(*places) / 6)
+    waves = np.cos(np.tensordot(rng.uniform(-1, 1, (12, 2)), places, 1) + rng.uniform(0, 6, (12, 1, 1)))
+    n = n_references + n_science
+    pattern = np.tensordot(speckles * rng.normal(size=(n, 12)), waves, 1)
+    frames = (rng.uniform(0.8, 1.2, (n, 1, 1)) + pattern) * halo + rng.normal(size=(n, size, size))
+    frames = jnp.asarray(frames.astype(np.float32).astype(float))
+    return frames[:n_science], frames[n_science:]
+
+
+@pytest.mark.parametrize("truncate", [1, 5, 13, 20, 30])
+def test_a_thousandth_of_the_residual(truncate):
+    science, references = _bright()
+    exact = run_klip(science, references, truncate)
+    found = run_klip(*_single(science, references), truncate)
+    assert found.residual.dtype == found.error.dtype == jnp.float32
+    scatter = np.asarray(exact.residual).std()
+    assert np.std(np.asarray(found.residual) - exact.residual) < 1e-3 * scatter
+    np.testing.assert_allclose(found.error, exact.error, atol=2e-3 * scatter)
+
+
+def test_weights_are_those_of_the_references_as_given():
+    science, references = _bright()
+    exact, found = run_klip(science, references, 13), run_klip(*_single(science, references), 13)
+    largest = np.abs(exact.weights).max()
+    np.testing.assert_allclose(found.weights, exact.weights, atol=1e-3 * largest)
+    np.testing.assert_allclose(found.eigenvalues[0], exact.eigenvalues[0], rtol=2e-3)
+
+
+@pytest.mark.parametrize("spare", [0, 7])
+def test_padding_and_constant_references_have_no_weight(spare):
+    science, references = _bright()
+    valid = np.arange(len(references)) != spare
+    references = references.at[spare].set(jnp.nan).at[3].set(5.0)
+    options = Klip(truncate=10)
+    found = klip(*_single(science, references), options=options, valid_references=jnp.asarray(valid))
+    exact = klip(science, references, options=options, valid_references=jnp.asarray(valid))
+    assert not np.any(np.asarray(found.weights)[..., [spare, 3]])
+    assert np.std(np.asarray(found.residual) - exact.residual) < 1e-3 * np.asarray(exact.residual).std()
+
+
+def test_zones_and_fit():
+    science, references = _bright()
+    left = np.arange(60) < 30
+    zones = jnp.asarray(np.stack([np.broadcast_to(left, (60, 60)), np.broadcast_to(~left, (60, 60))]))
+    fit = jnp.asarray(np.arange(60) % 5 > 0)[:, None] & jnp.ones((60, 60), bool)
+    options = Klip(truncate=8)
+    exact = klip(science, references, options=options, zones=zones, fit=fit)
+    found = klip(*_single(science, references), options=options, zones=zones, fit=fit)
+    assert np.std(np.asarray(found.residual) - exact.residual) < 1e-3 * np.asarray(exact.residual).std()
+
+
+def test_frames_without_anything():
+    science, references = _single(*_bright())
+    residual = run_klip(science, 0 * references, 3).residual
+    np.testing.assert_allclose(residual, science - science.mean((1, 2), keepdims=True), atol=2e-3)
+    gradient = jax.grad(lambda r: jnp.sum(run_klip(science, r, 3).residual))(0 * references)
+    assert np.isfinite(gradient).all()
+
+
+def test_derivative_is_that_of_double_precision():
+    science, references = scene(8, 2, (20, 20))
+    rng = np.random.default_rng(0)
+    toward = jnp.asarray(rng.normal(size=references.shape)), jnp.asarray(rng.normal(size=science.shape))
+
+    def slope(science, references, by_references, by_science):
+        def residual(s, r):
+            return run_klip(s, r, 3).residual
+
+        return jax.jvp(residual, (science, references), (by_science, by_references))[1]
+
+    exact = slope(science, references, *toward)
+    found = slope(*_single(science, references), *_single(*toward))
+    np.testing.assert_allclose(found, exact, atol=2e-3 * np.asarray(exact).std())
+    back = jax.grad(lambda r: jnp.vdot(run_klip(science, r, 3).residual, toward[1]))(references)
+    single = jax.grad(lambda r: jnp.vdot(run_klip(*_single(science), r, 3).residual, *_single(toward[1])))
+    np.testing.assert_allclose(single(*_single(references)), back, atol=5e-3 * np.asarray(back).std())
+
+
+def _with_leader(leader, seed=0):
+    rng = np.random.default_rng(seed)
+    small = rng.normal(size=(12, 40))
+    rows = np.concatenate([np.sqrt(leader) * rng.normal(size=(1, 40)), small])
+    return rows @ rows.T
+
+
+def test_small_eigenvalues_beside_a_large_one():
+    matrix = _with_leader(1e7).astype(np.float32)
+    exact = np.linalg.eigvalsh(matrix.astype(float))[::-1]
+    values, vectors, tolerance = graded_pairs(jnp.asarray(matrix))
+    np.testing.assert_allclose(values, exact, rtol=1e-5)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(13), atol=5e-6)
+    assert tolerance < 1e-4 < all_pairs(jnp.asarray(matrix))[2]
+
+
+@pytest.mark.parametrize("leader", [0.0, 1e-3, 1.0])
+def test_no_large_eigenvalue(leader):
+    matrix = _with_leader(leader)
+    values, vectors, _ = graded_pairs(jnp.asarray(matrix))
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix)[::-1], atol=1e-10)
+    np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=1e-10)
