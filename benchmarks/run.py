@@ -20,6 +20,7 @@ from benchmarks.harness import Row, Subject
 ORDER = (
     *("klip", "klip_error", "klip_many", "klip_sweep", "klip_cubes", "klip_zones"),
     *("registration", "median", "drizzle", "padding", "padding_registration", "imports", "reduce", "process"),
+    "batch",
 )
 
 
