@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,8 +114,8 @@ def load(
     science_exposures, reference_exposures = every[:n_science], every[n_science:]
     star, star_notes = _star(science_exposures, options)
     corrected = tuple(corrected_exposure(e, star, i) for i, e in enumerate(science_exposures))
-    science, science_notes = _rectangular(science_exposures)
-    references, reference_notes = _rectangular(reference_exposures)
+    science, science_notes = _rectangular(science_exposures, n_science)
+    references, reference_notes = _rectangular(reference_exposures, padded_size(len(reference_exposures)))
     grid, pixel_maps, visited, window = _geometry(corrected, options)
     sigma, blur_note = blur_sigma(science_exposures[0])
     notes += [*association.notes, *science_notes, *reference_notes, *(() if grid is None else grid.notes), *star_notes]
@@ -212,11 +213,28 @@ def _geometry(
     return grid, pixel_maps, visited, max(overlap_window(one, chosen.pixfrac) for one in pixel_maps)
 
 
-def _rectangular(exposures: tuple[Exposure, ...]) -> tuple[Cube, list[str]]:
-    """Stack exposures of different depth, the shorter ones padded with invalid integrations."""
+def padded_size(count: int) -> int:
+    """The size of stack that so many planes are put into, so that a few more or less do not need another program.
+
+    Args:
+        count: how many planes there are.
+
+    Returns:
+        The next of four sizes to each power of two: up to 8 the count itself, and never more than a quarter beyond it.
+
+    Example:
+        >>> [padded_size(n) for n in (2, 8, 9, 18, 21, 100)]
+        [2, 8, 10, 20, 24, 112]
+    """
+    step = max(1, 2 ** (math.ceil(math.log2(count)) - 3))
+    return math.ceil(count / step) * step
+
+
+def _rectangular(exposures: tuple[Exposure, ...], n_exposures: int) -> tuple[Cube, list[str]]:
+    """Stack exposures of different depth; the shorter ones, and exposures beyond them, are invalid integrations."""
     from .cube import Cube
 
-    depth = max(exposure.shape[0] for exposure in exposures)
+    size = n_exposures, padded_size(max(exposure.shape[0] for exposure in exposures))
     notes = []
 
     def stacked(name: str) -> Any:
@@ -226,17 +244,13 @@ def _rectangular(exposures: tuple[Exposure, ...]) -> tuple[Cube, list[str]]:
             if len(missing) < len(exposures):
                 notes.append(f"{name.upper()} is not used, since {', '.join(missing)} has none")
             return None
-        return np.stack([_padded(array, depth) for array in arrays])
+        stack = np.zeros((*size, *arrays[0].shape[1:]), arrays[0].dtype)
+        for own, array in zip(stack, arrays, strict=False):
+            own[: len(array)] = array
+        return stack
 
     names = ("sci", "err", "dq", "valid", "var_poisson", "var_rnoise", "var_flat")
     return Cube(*(stacked(name) for name in names)), notes
-
-
-def _padded(array: np.ndarray, depth: int) -> np.ndarray:
-    """The array with planes of zeros added up to a depth."""
-    if array.shape[0] == depth:
-        return array
-    return np.concatenate([array, np.zeros((depth - array.shape[0], *array.shape[1:]), array.dtype)])
 
 
 def _exposure_time(exposure: Exposure) -> float:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.harness import Limit
-from benchmarks.rows.padding import padded_size
 from benchmarks.run import Measurement, exceeded, measure_row, parse
 
 LIMITS = {  # the errors' units are the rows' own
@@ -34,11 +33,6 @@ def test_row(name: str, tmp_path: Path) -> None:
     assert max(m.error for m in found) < LIMITS[name]
     known = {subject.name for subject in row.subjects}
     assert {name for limit in row.limits for name in (limit.subject, limit.against)} <= known
-
-
-def test_padded_sizes_waste_little() -> None:
-    assert [padded_size(n) for n in (1, 7, 8, 9, 64, 65, 80, 81)] == [1, 7, 8, 10, 64, 80, 80, 96]
-    assert all(n <= padded_size(n) <= 1.25 * n for n in range(1, 2000))
 
 
 def test_a_broken_limit_is_named() -> None:

@@ -1,18 +1,11 @@
 """KLIP with as many references as a compiled program takes, and with one more, padded to the next size."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from benchmarks.harness import Arrays, Call, Limit, Row, Subject, relative_error
 from benchmarks.rows import klip
-
-
-def padded_size(count: int) -> int:
-    """Four sizes to each power of two: at most a fifth of the planes is padding."""
-    step = max(1, 2 ** (math.ceil(math.log2(count)) - 3))
-    return math.ceil(count / step) * step
 
 
 def padded(stack: np.ndarray, count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,6 +17,8 @@ def padded(stack: np.ndarray, count: int, size: int) -> tuple[np.ndarray, np.nda
 
 def cases(n: int) -> dict[str, tuple[int, int]]:
     """Number of planes and size of the stack they are in, by what the output is called."""
+    from coronjax.inputs import padded_size
+
     return {"edge": (n, n), "above": (n + 1, n + 1), "padded": (n + 1, padded_size(n + 1))}
 
 
