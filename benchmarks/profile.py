@@ -1,0 +1,121 @@
+"""Where a reduction spends its time: python -m benchmarks.profile ASSOCIATION. Prints a table of its steps.
+
+Each step is compiled and timed alone, on what the steps before it made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import coronjax
+from benchmarks.report import duration
+from coronjax.alignment import align_references, register_references
+from coronjax.chain import Circumstances, reduce
+from coronjax.frames import flag_all, prepare
+from coronjax.ops import klip, resample, stack_references
+from coronjax.session import application_settings
+
+REPEATS = 5
+
+
+def steps(inputs: Any, options: coronjax.Options) -> dict[str, float]:
+    """Seconds of each step, for one science exposure where there is a choice, and of the whole."""
+    arguments, shape = jax.device_put(inputs.arguments()), inputs.grid.shape
+    found: dict[str, float] = {}
+
+    def timed(name: str, step: Callable[..., Any], *given: Any) -> Any:
+        compiled = jax.jit(step)
+        result = jax.block_until_ready(compiled(*given))
+        found[name] = seconds(lambda: jax.block_until_ready(compiled(*given)))
+        return result
+
+    references, science = timed(
+        "outliers", lambda r, s: flag_all(r, s, options), arguments["references"], arguments["science"]
+    )
+    stack = stack_references(references)
+    working = jnp.dtype(options.precision)
+    box = arguments["zero_non_science"]
+    planes, targets = timed(
+        "repair",
+        lambda *cubes: prepare(cubes, zero_non_science=box, options=options, dtype=working),
+        *(stack, science),
+    )
+    blur = arguments["blur"]
+    known = Circumstances(
+        psf_mask=arguments["psf_mask"],
+        psf_mismatch=jnp.asarray(arguments["psf_mismatch"]),
+        star=arguments["star"][0],
+        resolution=jnp.asarray(arguments["resolution"]),
+        blur=jnp.asarray(blur) if blur is not None and options.align_refs.blur else None,
+        background_variance=None,
+        same_background=jnp.asarray(False),
+    )
+    frames, cube = (jax.tree.map(lambda a: a[0], one) for one in (targets, science))
+    registration = timed(
+        "registration, one exposure",
+        lambda p, f: register_references(p, stack.valid, f, cube.valid, known, options),
+        *(planes, frames),
+    )
+    aligned = timed(
+        "shift, one exposure", lambda p, r: align_references(p, r, known.blur, options), planes, registration
+    )
+    timed(
+        "KLIP, one exposure",
+        lambda s, r: klip(s, r, options=options.klip, valid_references=stack.valid, error=False),
+        *(frames.image, aligned.image),
+    )
+    timed(
+        "resampling",
+        lambda c, maps: resample(
+            c,
+            maps,
+            output_shape=shape,
+            exposure_times=arguments["exposure_times"],
+            background=arguments["background"],
+            pixel_scale_ratio=jnp.asarray(options.resample.pixel_scale_ratio),
+            window=inputs.window,
+            options=options.resample,
+        ),
+        *(science, arguments["pixel_maps"]),
+    )
+    whole = arguments | {"output_shape": shape, "window": inputs.window}
+    jax.block_until_ready(reduce(**whole, options=options))
+    found["the whole"] = seconds(lambda: jax.block_until_ready(reduce(**whole, options=options)))
+    return found
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """The median time of a few calls."""
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("association")
+    parser.add_argument("--psfmask")
+    arguments = parser.parse_args()
+    chosen = {"official": coronjax.Options.official(), "default": coronjax.Options()}
+    found = {}
+    with application_settings("float64"):
+        for name, options in chosen.items():
+            inputs = coronjax.load(arguments.association, psfmask=arguments.psfmask, options=options)
+            found[name] = steps(inputs, options)
+    print("| step | " + " | ".join(found) + " |\n|---|" + "---:|" * len(found))
+    for step in found["default"]:
+        print(f"| {step} | " + " | ".join(duration(times[step]) for times in found.values()) + " |")
+
+
+if __name__ == "__main__":
+    main()
