@@ -84,7 +84,8 @@ def floor(data: Arrays) -> Call:
 
     def call() -> Arrays:
         science, science_bad = _flagged(data, "science")
-        references, references_bad = (a.reshape(-1, *a.shape[2:]) for a in _flagged(data, "references"))
+        there = data["references_valid"]  # the others are padding
+        references, references_bad = (a[there] for a in _flagged(data, "references"))
         stack = _repaired(references, references_bad)
         residuals = []
         for exposure, bad in zip(science, science_bad, strict=True):
