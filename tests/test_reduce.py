@@ -163,6 +163,7 @@ def test_numbers_compile_once():
     assert _reduce.jitted._cache_size() == before + 1
 
 
+@pytest.mark.slow
 def test_derivatives_match_finite_differences():
     arguments = _arguments()
     rng = np.random.default_rng(3)

@@ -73,6 +73,7 @@ def test_errors_are_the_scatter_of_detector_noise(weight_type):
     assert made.correlation[2] > 1.2  # without which the error of the largest would be too small by as much
 
 
+@pytest.mark.slow
 def test_shared_errors_are_the_scatter_of_noise_that_integrations_share():
     cube = exposures(np.random.default_rng(2))
     variance = jnp.asarray(2 * np.exp(np.random.default_rng(3).normal(0, 0.3, (2, SIDE, SIDE))))
