@@ -15,6 +15,7 @@ from astropy.io import fits
 from ..cube import Cube
 from ..errors import ExposureError
 from .fits_file import FitsFile, open_fits
+from .tagged_wcs import Wcs, tagged_wcs
 
 if TYPE_CHECKING:
     import gwcs
@@ -76,8 +77,18 @@ class Exposure:
         """A keyword of the primary header, else of the SCI header, else `default`."""
         return self.primary.get(name, self.sci_header.get(name, default))
 
+    def wcs(self) -> Wcs | None:
+        """The WCS of the ASDF extension, called as `wcs(x, y)`; None where it has none.
+
+        Evaluated as the extension describes it, or by gwcs where the description holds what only that knows.
+
+        Raises:
+            ExposureError: the ASDF extension is damaged.
+        """
+        return self._wcs
+
     def gwcs(self) -> gwcs.WCS | None:
-        """The WCS of the ASDF extension, None where it has none; read on first use, since asdf takes seconds to import.
+        """The same as an object of gwcs, which takes seconds to import; read on first use.
 
         Raises:
             ExposureError: the ASDF extension is damaged.
@@ -97,6 +108,11 @@ class Exposure:
     def __repr__(self) -> str:
         """One line on what the exposure is, one on its size, one for each note."""
         return _describe(self, type(self).__name__)
+
+    @cached_property
+    def _wcs(self) -> Any:
+        known = None if self.asdf_bytes is None else tagged_wcs(self.asdf_bytes)
+        return self.gwcs() if known is None else known
 
     @cached_property
     def _asdf(self) -> Any:

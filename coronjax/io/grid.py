@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .footprint import format_s_region, union
-
-if TYPE_CHECKING:
-    import gwcs
+from .wcs_nodes import image_wcs
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,24 +23,19 @@ class OutputGrid:
     pc: np.ndarray  # [2 2] rotation, from pixels to (xi, eta)
     pixel_scale_ratio: float  # output over input pixel scale
     bounding_box: tuple[tuple[float, float], tuple[float, float]]  # ((x0, x1), (y0, y1)) that exposures can reach
-    frames: tuple[Any, Any]  # gwcs coordinate frames: detector, world
     footprints: tuple[np.ndarray, ...] = ()  # [vertex 2] of right ascension and declination, degrees, of every exposure
     notes: tuple[str, ...] = ()  # what a user should know, a sentence each
 
-    @cached_property
-    def wcs(self) -> gwcs.WCS:
-        """The grid as a gwcs object."""
-        import gwcs
-        from astropy.modeling.models import Pix2Sky_TAN
-        from gwcs.fitswcs import FITSImagingWCSTransform
-
-        transform = FITSImagingWCSTransform(
-            Pix2Sky_TAN(), crpix=self.crpix, crval=self.crval, cdelt=(self.cdelt, self.cdelt), pc=self.pc
+    def wcs_node(self) -> Any:
+        """The grid as the node `meta.wcs` of an ASDF tree."""
+        return image_wcs(
+            crpix=self.crpix,
+            crval=self.crval,
+            cdelt=(self.cdelt, self.cdelt),
+            pc=self.pc.tolist(),
+            bounding_box=self.bounding_box,
+            pixel_shape=self.shape[::-1],
         )
-        wcs = gwcs.WCS([gwcs.Step(self.frames[0], transform), gwcs.Step(self.frames[1], None)])
-        wcs.bounding_box = self.bounding_box
-        wcs.pixel_shape = self.shape[::-1]
-        return wcs
 
     def pixel_to_sky(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Right ascension and declination, degrees, of 0-based pixel positions."""

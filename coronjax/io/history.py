@@ -133,7 +133,7 @@ def _integrations_by_time(exposure: Exposure | ExposureHeaders) -> float:
 
 
 def _moved(exposure: Exposure | ExposureHeaders) -> float:
-    read = getattr(exposure, "gwcs", None)
+    read = getattr(exposure, "wcs", None)
     wcs = None if read is None else read()
     pixel, sky = ([_number(exposure, f"{name}{axis}") for axis in (1, 2)] for name in ("CRPIX", "CRVAL"))
     if wcs is None or not np.isfinite([*pixel, *sky]).all():

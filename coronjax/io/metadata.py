@@ -16,11 +16,9 @@ from astropy.io import fits
 
 from ..errors import ExposureError
 from .product import plain_header, set_card
-from .tree import carried_over, has_wcs, with_wcs
+from .tree import carried_over, has_wcs, with_shift, with_wcs
 
 if TYPE_CHECKING:
-    import gwcs
-
     from .association import Association
     from .exposure import Exposure
 
@@ -150,23 +148,39 @@ def product_metadata(
     return header, tree
 
 
-def repointed(exposure: Exposure, wcs: gwcs.WCS, cards: Cards) -> Exposure:
-    """An exposure with another WCS: what is made of it says so in its keywords and its gwcs alike.
+def repointed(exposure: Exposure, correction: tuple[float, float]) -> Exposure:
+    """An exposure whose WCS has pixels moved before anything else; its keywords are left as they are.
 
     Args:
         exposure: as read; it is left alone.
-        wcs: the new one.
-        cards: the keywords of the SCI header that go with it, for example CRPIX1.
+        correction: (x, y) added to 0-based pixels.
+
+    Returns:
+        `Exposure`.
+    """
+    content = with_shift(asdf_content(exposure, {}), correction)
+    return dataclasses.replace(exposure, asdf_bytes=content)
+
+
+def with_keywords(exposure: Exposure, cards: Mapping[str, tuple[Any, str] | None]) -> Exposure:
+    """An exposure with other keywords of its WCS, in its header and in its tree.
+
+    Args:
+        exposure: as read; it is left alone.
+        cards: of the SCI header, for example CRPIX1; None removes one.
 
     Returns:
         `Exposure`.
     """
     header = exposure.sci_header.copy()
     tree: Tree = {}
-    for keyword, (value, comment) in cards.items():
-        set_card(header, keyword, _card_value(value), comment)
-        tree[f"meta.wcsinfo.{keyword.lower()}"] = _card_value(value)
-    content = with_wcs(exposure.asdf_bytes, wcs, tree)
+    for keyword, card in cards.items():
+        if card is None:
+            header.remove(keyword, ignore_missing=True)
+            continue
+        set_card(header, keyword, _card_value(card[0]), card[1])
+        tree[f"meta.wcsinfo.{keyword.lower()}"] = _card_value(card[0])
+    content = asdf_content(exposure, tree)
     return dataclasses.replace(exposure, headers={**exposure.headers, "SCI": header}, asdf_bytes=content)
 
 

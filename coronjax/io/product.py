@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning
 
 from .tree import asdf_hdu
 
 if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
     from ..cube import Cube
 
 # What describes the file rather than the data, and is made anew with it.
@@ -127,6 +128,8 @@ class Product:
     @cached_property
     def wcs(self) -> WCS:
         """From pixels to the sky by the keywords of the SCI header: the two celestial axes."""
+        from astropy.wcs import WCS, FITSFixedWarning  # here, since they take half a second to import
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FITSFixedWarning)
             return WCS(self.header, naxis=2)

@@ -76,7 +76,7 @@ def i2d(
     known = {"SCI": sci, "ERR": first.headers.get("ERR", fits.Header())}
     shared = shared_variances({key: arrays.get(key.lower()) for key in ("VAR_REFERENCES", "VAR_SPECKLES")})
     extensions = (*images(ordered, known), *shared, Extension.of(header_table(headers)))
-    content = with_wcs(first.asdf_bytes, grid.wcs, tree, drop=("meta.wcsinfo",))
+    content = with_wcs(first.asdf_bytes, grid.wcs_node(), tree, drop=("meta.wcsinfo",))
     return Product(name, "i2d", primary, extensions, content)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +12,15 @@ import numpy as np
 from ..errors import ExposureError
 from .footprint import format_s_region
 from .grid import degnomonic, gnomonic
-from .metadata import repointed
+from .metadata import repointed, with_keywords
 from .wcs import exposure_footprints, exposure_wcs
 from .wcs_cards import keywords_after_shift
 
 if TYPE_CHECKING:
-    import gwcs
-
     from .exposure import Exposure
+    from .tagged_wcs import Wcs
 
-__all__ = ["CommonStar", "common_star", "corrected_exposure", "corrected_wcs"]
+__all__ = ["CommonStar", "common_star", "corrected_exposure"]
 
 _MAS = 3.6e6  # milliarcseconds in a degree
 
@@ -134,31 +131,6 @@ def common_star(
     )
 
 
-def corrected_wcs(wcs: gwcs.WCS, correction: tuple[float, float]) -> gwcs.WCS:
-    """A WCS whose pixels are moved before anything else.
-
-    Args:
-        wcs: from pixels to the sky.
-        correction: (x, y) added to 0-based pixels.
-
-    Returns:
-        The same frames and bounding box: `corrected(x, y) = wcs(x + dx, y + dy)`; the same object where the correction
-        is zero.
-    """
-    if not any(correction):
-        return wcs
-    from astropy.modeling.models import Shift
-
-    moved = copy.deepcopy(wcs)
-    box = moved.bounding_box
-    moved.bounding_box = None
-    shift = Shift(correction[0], name="star_x") & Shift(correction[1], name="star_y")
-    moved.insert_transform(moved.available_frames[0], shift, after=True)
-    if box is not None:
-        moved.bounding_box = tuple(tuple(box[name]) for name in moved.forward_transform.inputs)
-    return moved
-
-
 def corrected_exposure(exposure: Exposure, star: CommonStar, index: int) -> Exposure:
     """An exposure whose WCS puts the star on the common place, in its gwcs and in its FITS keywords.
 
@@ -174,19 +146,15 @@ def corrected_exposure(exposure: Exposure, star: CommonStar, index: int) -> Expo
     correction = star.corrections[index]
     if not any(correction):
         return exposure
-    wcs, _ = exposure_wcs(exposure)
-    moved = corrected_wcs(wcs, correction)
-    changes = keywords_after_shift(exposure, wcs, moved, correction, star.pixels[index])
+    wcs, moved = exposure_wcs(exposure)[0], repointed(exposure, correction)
+    changes = keywords_after_shift(exposure, wcs, exposure_wcs(moved)[0], correction, star.pixels[index])
     changes |= _moved_places(exposure, wcs, star, index)
-    header = exposure.sci_header.copy()
-    for keyword in [key for key, value in changes.items() if value is None]:
-        header.remove(keyword, ignore_missing=True)
-    bare = dataclasses.replace(exposure, headers=exposure.headers | {"SCI": header})
+    header = exposure.sci_header
     comments = {key: header.comments[key] if key in header else "" for key in changes}
-    return repointed(bare, moved, {k: (v, comments[k]) for k, v in changes.items() if v is not None})
+    return with_keywords(moved, {k: None if v is None else (v, comments[k]) for k, v in changes.items()})
 
 
-def _moved_places(exposure: Exposure, wcs: gwcs.WCS, star: CommonStar, index: int) -> dict[str, Any]:
+def _moved_places(exposure: Exposure, wcs: Wcs, star: CommonStar, index: int) -> dict[str, Any]:
     """S_REGION and the sky position of the reference point, moved as the star is."""
     ra, dec = wcs(*star.pixels[index], with_bounding_box=False)
     old = (float(ra), float(dec))
@@ -203,14 +171,14 @@ def _moved_places(exposure: Exposure, wcs: gwcs.WCS, star: CommonStar, index: in
     return changes
 
 
-def _plane(wcs: gwcs.WCS, pixel: np.ndarray, sky: tuple[float, float]) -> np.ndarray:
+def _plane(wcs: Wcs, pixel: np.ndarray, sky: tuple[float, float]) -> np.ndarray:
     """Where a pixel and its next neighbours in x and y fall on the plane tangent at this place, [xi-eta point]."""
     x, y = pixel
     points = wcs(np.array([x, x + 1, x]), np.array([y, y, y + 1]), with_bounding_box=False)
     return np.stack(gnomonic(points[0], points[1], sky))
 
 
-def _solve(wcs: gwcs.WCS, pixel: np.ndarray, sky: tuple[float, float]) -> tuple[float, float]:
+def _solve(wcs: Wcs, pixel: np.ndarray, sky: tuple[float, float]) -> tuple[float, float]:
     """How far from this pixel the WCS reaches the place on the sky, by Newton's method."""
     step = np.zeros(2)
     for _ in range(6):
@@ -219,7 +187,7 @@ def _solve(wcs: gwcs.WCS, pixel: np.ndarray, sky: tuple[float, float]) -> tuple[
     return float(step[0]), float(step[1])
 
 
-def _pixel_scale(wcs: gwcs.WCS, pixel: np.ndarray) -> float:
+def _pixel_scale(wcs: Wcs, pixel: np.ndarray) -> float:
     """Degrees per pixel there."""
     ra, dec = wcs(*pixel, with_bounding_box=False)
     plane = _plane(wcs, pixel, (float(ra), float(dec)))

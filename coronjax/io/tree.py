@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.io import fits
 
+from .wcs_nodes import shifted_transform
+
 if TYPE_CHECKING:
     import gwcs
 
@@ -38,32 +40,28 @@ def carried_over(content: bytes | None, updates: Mapping[str, Any], *, drop: tup
     Returns:
         Content of the new extension.
     """
-    tree, blocks, standard = (_empty_tree(), [], "1.6.0") if content is None else _load(content)
+    tree, blocks, standard = (_empty_tree(), [], "1.6.0") if content is None else load_tree(content)
     _prepare(tree, {**dict.fromkeys(drop), **updates})
     return _dump(tree, blocks, standard)
 
 
-def with_wcs(content: bytes | None, wcs: gwcs.WCS, updates: Mapping[str, Any], *, drop: tuple[str, ...] = ()) -> bytes:
+def with_wcs(
+    content: bytes | None, wcs: gwcs.WCS | Mapping, updates: Mapping[str, Any], *, drop: tuple[str, ...] = ()
+) -> bytes:
     """The same, with another WCS in place of the input's.
 
     Args:
         content: of the input's ASDF extension; None where it has none.
-        wcs: the new `meta.wcs`.
+        wcs: the new `meta.wcs`: an object, or its tagged node by version 1.6.0 of the ASDF standard.
         updates: entries by place; None removes one.
         drop: places to leave out.
 
     Returns:
         Content of the new extension.
     """
-    import asdf
-
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        asdf.AsdfFile({"meta": {"wcs": wcs}}).write_to(buffer, all_array_storage="inline")
-    tree, blocks, standard = _load(buffer.getvalue())
+    tree, blocks, standard = _described(wcs)
     if content is not None:
-        old = _load(content)[0]
+        old = load_tree(content)[0]
         old.get("meta", {}).pop("wcs", None)
         # Tags of another version of the standard would not be understood beside the new ones: plain entries only.
         for key, value in old.items():
@@ -71,6 +69,35 @@ def with_wcs(content: bytes | None, wcs: gwcs.WCS, updates: Mapping[str, Any], *
                 tree[key] = plain
         tree["meta"] = {**(_plain(old.get("meta")) or {}), "wcs": tree["meta"]["wcs"]}
     _prepare(tree, {**dict.fromkeys(drop), **updates})
+    return _dump(tree, blocks, standard)
+
+
+def _described(wcs: Any) -> tuple[Any, list[bytes], str]:
+    """A tree with a WCS alone."""
+    if isinstance(wcs, Mapping):
+        return _empty_tree({"wcs": wcs}), [], "1.6.0"
+    import asdf
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asdf.AsdfFile({"meta": {"wcs": wcs}}).write_to(buffer, all_array_storage="inline")
+    return load_tree(buffer.getvalue())
+
+
+def with_shift(content: bytes, shift: tuple[float, float]) -> bytes:
+    """The same, with the WCS of pixels that are moved before anything else.
+
+    Args:
+        content: of the input's ASDF extension, with a WCS at `meta.wcs`.
+        shift: (x, y) added to 0-based pixels.
+
+    Returns:
+        Content of the new extension: `new(x, y) = old(x + dx, y + dy)`, within the same bounding box.
+    """
+    tree, blocks, standard = load_tree(content)
+    step = tree["meta"]["wcs"]["steps"][0]
+    step["transform"] = shifted_transform(step["transform"], shift, standard)
     return _dump(tree, blocks, standard)
 
 
@@ -106,13 +133,13 @@ def asdf_hdu(content: bytes) -> fits.BinTableHDU:
     return hdu
 
 
-def _empty_tree() -> Any:
+def _empty_tree(meta: dict[str, Any] | None = None) -> Any:
     from asdf.tagged import TaggedDict
 
-    return TaggedDict({"meta": {}}, "tag:stsci.edu:asdf/core/asdf-1.1.0")
+    return TaggedDict({"meta": meta or {}}, "tag:stsci.edu:asdf/core/asdf-1.1.0")
 
 
-def _load(content: bytes) -> tuple[Any, list[bytes], str]:
+def load_tree(content: bytes) -> tuple[Any, list[bytes], str]:
     """The tagged YAML tree, the binary blocks, and the version of the ASDF standard."""
     import asdf
 

@@ -13,9 +13,8 @@ from .footprint import parse_s_region
 from .grid import OutputGrid, gnomonic
 
 if TYPE_CHECKING:
-    import gwcs
-
     from .exposure import Exposure
+    from .tagged_wcs import Wcs
 
 # A sky image larger than this on a side means that the exposures do not belong together.
 _LARGEST_SIDE = 30000
@@ -23,11 +22,11 @@ _LARGEST_SIDE = 30000
 __all__ = ["OutputGrid", "exposure_footprints", "exposure_wcs", "output_grid", "pixel_map"]
 
 
-def exposure_wcs(exposure: Exposure) -> tuple[gwcs.WCS, tuple[str, ...]]:
+def exposure_wcs(exposure: Exposure) -> tuple[Wcs, tuple[str, ...]]:
     """From pixels of an exposure to the sky.
 
     Args:
-        exposure: with the gwcs of its ASDF extension or, failing that, TAN or TAN-SIP keywords.
+        exposure: with a WCS in its ASDF extension or, failing that, TAN or TAN-SIP keywords.
 
     Returns:
         The WCS, called as `wcs(x, y)` with 0-based pixels for degrees, NaN outside its bounding box; and notes.
@@ -41,12 +40,12 @@ def exposure_wcs(exposure: Exposure) -> tuple[gwcs.WCS, tuple[str, ...]]:
         >>> from astropy.io import fits
         >>> header = fits.Header(dict(CTYPE1="RA---TAN", CRPIX1=5, CRVAL1=10, CD1_1=-1e-5))
         >>> header.update(dict(CTYPE2="DEC--TAN", CRPIX2=5, CRVAL2=0, CD2_2=1e-5))
-        >>> bare = SimpleNamespace(path=Path("e.fits"), sci_header=header, shape=(1, 9, 9), gwcs=lambda: None)
+        >>> bare = SimpleNamespace(path=Path("e.fits"), sci_header=header, shape=(1, 9, 9), wcs=lambda: None)
         >>> wcs, notes = exposure_wcs(bare)
         >>> [round(float(angle), 9) for angle in wcs(4, 4)]
         [10.0, 0.0]
     """
-    found = exposure.gwcs()
+    found = exposure.wcs()
     if found is not None:
         return found, ()
     from .sip import gwcs_from_keywords
@@ -150,7 +149,6 @@ def output_grid(
         pc=pc,
         pixel_scale_ratio=float(pixel_scale_ratio),
         bounding_box=box,
-        frames=(wcs.input_frame, wcs.output_frame),
         footprints=tuple(footprints),
         notes=notes,
     )
@@ -207,18 +205,16 @@ def _orientation(exposure: Exposure, rotation: float | None) -> np.ndarray:
     return np.array([[parity * c, s], [-parity * s, c]])
 
 
-def _scale_at_reference(exposure: Exposure, wcs: gwcs.WCS) -> float:
+def _scale_at_reference(exposure: Exposure, wcs: Wcs) -> float:
     """Geometric mean of the pixel's sides at the reference point, degrees."""
-    from astropy import units  # here, since they take half a second
-    from astropy.coordinates import angular_separation
-
     reference = (_number(exposure, "RA_REF"), _number(exposure, "DEC_REF"))
     try:
         x, y = (float(v) for v in wcs.backward_transform(*reference))
     except NotImplementedError:  # a distortion without inverse
         x, y = _solve(wcs, reference, exposure.shape[1:])
-    ra, dec = wcs(np.array([x, x + 1, x]), np.array([y, y, y + 1]), with_bounding_box=False) * units.deg
-    sides = angular_separation(ra[0], dec[0], ra[1:], dec[1:]).to_value(units.deg)
+    ra, dec = wcs(np.array([x, x + 1, x]), np.array([y, y, y + 1]), with_bounding_box=False)
+    here, there = _vectors(ra[:1], dec[:1]), _vectors(ra[1:], dec[1:])
+    sides = np.rad2deg(np.arctan2(np.linalg.norm(np.cross(here, there), axis=1), (here * there).sum(axis=1)))
     scale = math.sqrt(sides[0] * sides[1])
     if not math.isfinite(scale) or scale <= 0:
         message = "the WCS gives no pixel scale there"
@@ -226,7 +222,7 @@ def _scale_at_reference(exposure: Exposure, wcs: gwcs.WCS) -> float:
     return scale
 
 
-def _solve(wcs: gwcs.WCS, sky: tuple[float, float], shape: tuple[int, int]) -> tuple[float, float]:
+def _solve(wcs: Wcs, sky: tuple[float, float], shape: tuple[int, int]) -> tuple[float, float]:
     """The pixel (x, y) that falls on this place, by Newton's method on the gnomonic plane about it."""
     x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
     for _ in range(20):
@@ -242,7 +238,7 @@ def _solve(wcs: gwcs.WCS, sky: tuple[float, float], shape: tuple[int, int]) -> t
     return x, y
 
 
-def _mean_pixel_area(exposure: Exposure, wcs: gwcs.WCS) -> float:
+def _mean_pixel_area(exposure: Exposure, wcs: Wcs) -> float:
     """Mean area of a pixel over the exposure, square degrees, from the outline through the outermost pixel centres."""
     _, ny, nx = exposure.shape
     # At least four pieces to a side, none longer than 15 pixels: with distortion the area depends on it.

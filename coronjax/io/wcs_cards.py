@@ -11,9 +11,8 @@ import numpy as np
 from .grid import gnomonic
 
 if TYPE_CHECKING:
-    import gwcs
-
     from .exposure import Exposure
+    from .tagged_wcs import Wcs
 
 AGREE = 0.05  # pixels: keywords and gwcs closer than this say the same
 _SAMPLES = 25  # along each axis
@@ -24,7 +23,7 @@ Terms = dict[tuple[int, int], float]
 
 
 def keywords_after_shift(
-    exposure: Exposure, wcs: gwcs.WCS, moved: gwcs.WCS, correction: tuple[float, float], star: tuple[float, float]
+    exposure: Exposure, wcs: Wcs, moved: Wcs, correction: tuple[float, float], star: tuple[float, float]
 ) -> dict[str, Any]:
     r"""Keywords of an exposure whose gwcs has been moved.
 
@@ -53,7 +52,7 @@ def keywords_after_shift(
     return {key: None for key in header if _FITTED.fullmatch(key)} | _fit(header, moved, star, exposure.shape[1:])
 
 
-def mismatch(header: Any, wcs: gwcs.WCS, shape: tuple[int, int]) -> float:
+def mismatch(header: Any, wcs: Wcs, shape: tuple[int, int]) -> float:
     """Largest distance over an image between what keywords and a gwcs say.
 
     Args:
@@ -88,7 +87,7 @@ def _samples(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return x.ravel(), y.ravel()
 
 
-def _fit(header: Any, wcs: gwcs.WCS, star: tuple[float, float], shape: tuple[int, int]) -> dict[str, Any]:
+def _fit(header: Any, wcs: Wcs, star: tuple[float, float], shape: tuple[int, int]) -> dict[str, Any]:
     """TAN-SIP keywords with the reference pixel on the star."""
     x, y = _samples(shape)
     u, v = x - star[0], y - star[1]
