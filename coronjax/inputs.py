@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .io.psf_mask import PsfMask
     from .io.star_wcs import CommonStar
     from .io.wcs import OutputGrid
+
+_CACHE_LINE = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,12 @@ def load(
     mask = read_psf_mask(psfmask, science_exposures[0])
     every, backgrounds, notes = _without_background(association, science_exposures + reference_exposures)
     n_science = len(science_exposures)
-    science_exposures, reference_exposures = every[:n_science], every[n_science:]
+    science_exposures, science, science_notes = _rectangular(every[:n_science], n_science)
+    n_references = len(reference_exposures)
+    reference_exposures, references, reference_notes = _rectangular(every[n_science:], padded_size(n_references))
+    del every
     star, star_notes = _star(science_exposures, options)
     corrected = tuple(corrected_exposure(e, star, i) for i, e in enumerate(science_exposures))
-    science, science_notes = _rectangular(science_exposures, n_science)
-    references, reference_notes = _rectangular(reference_exposures, padded_size(len(reference_exposures)))
     grid, pixel_maps, visited, window = _geometry(corrected, options)
     sigma, blur_note = blur_sigma(science_exposures[0])
     notes += [*association.notes, *science_notes, *reference_notes, *(() if grid is None else grid.notes), *star_notes]
@@ -230,27 +234,39 @@ def padded_size(count: int) -> int:
     return math.ceil(count / step) * step
 
 
-def _rectangular(exposures: tuple[Exposure, ...], n_exposures: int) -> tuple[Cube, list[str]]:
-    """Stack exposures of different depth; the shorter ones, and exposures beyond them, are invalid integrations."""
+def _rectangular(exposures: tuple[Exposure, ...], n_exposures: int) -> tuple[tuple[Exposure, ...], Cube, list[str]]:
+    """Stack exposures of different depth; the shorter ones, and exposures beyond them, are invalid integrations.
+
+    The exposures come back with their arrays in the stack, so that there is no second copy.
+    """
     from .cube import Cube
 
     size = n_exposures, padded_size(max(exposure.shape[0] for exposure in exposures))
+    own: list[dict[str, Any]] = [{} for _ in exposures]
+    stacks: dict[str, Any] = {}
     notes = []
-
-    def stacked(name: str) -> Any:
+    for name in ("sci", "err", "dq", "valid", "var_poisson", "var_rnoise", "var_flat"):
         arrays = [getattr(exposure.cube, name) for exposure in exposures]
         missing = [exposure.path.name for exposure, array in zip(exposures, arrays, strict=True) if array is None]
-        if missing:
-            if len(missing) < len(exposures):
-                notes.append(f"{name.upper()} is not used, since {', '.join(missing)} has none")
-            return None
-        stack = np.zeros((*size, *arrays[0].shape[1:]), arrays[0].dtype)
-        for own, array in zip(stack, arrays, strict=False):
-            own[: len(array)] = array
-        return stack
+        stack = None if missing else _aligned_zeros((*size, *arrays[0].shape[1:]), arrays[0].dtype)
+        if missing and len(missing) < len(exposures):
+            notes.append(f"{name.upper()} is not used, since {', '.join(missing)} has none")
+        for i, array in enumerate(arrays):
+            own[i][name] = array
+            if stack is not None:
+                own[i][name] = stack[i, : len(array)]
+                own[i][name][...] = array
+        stacks[name] = stack
+    moved = tuple(dataclasses.replace(e, cube=Cube(**arrays)) for e, arrays in zip(exposures, own, strict=True))
+    return moved, Cube(**stacks), notes
 
-    names = ("sci", "err", "dq", "valid", "var_poisson", "var_rnoise", "var_flat")
-    return Cube(*(stacked(name) for name in names)), notes
+
+def _aligned_zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Zeros that begin where the processor's cache lines do: JAX then works on them without a copy."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.zeros(size + _CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % _CACHE_LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _exposure_time(exposure: Exposure) -> float:

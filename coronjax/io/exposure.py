@@ -273,7 +273,7 @@ def _int_times(file: FitsFile, n_integrations: int, notes: list[str]) -> fits.Bi
         return None
     if len(hdu.data) != n_integrations:
         notes.append(f"INT_TIMES has {len(hdu.data)} rows for {n_integrations} integrations")
-    return hdu.copy()
+    return hdu
 
 
 def _asdf_bytes(file: FitsFile, notes: list[str]) -> bytes | None:

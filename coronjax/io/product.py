@@ -85,7 +85,7 @@ class Extension:
         assert self.data is not None
         kind = {"f": ">f4", "i": ">i4", "u": "=u4"}[self.data.dtype.kind]
         # A copy: astropy swaps the bytes of an array in place while it writes it.
-        hdu = fits.ImageHDU(np.array(self.data, kind), header=self.header.copy(), name=self.name)
+        hdu = fits.ImageHDU(np.array(self.data, kind), header=self.header, name=self.name)
         hdu.header["EXTVER"] = (1, "extension value")
         return hdu
 
@@ -136,7 +136,7 @@ class Product:
 
     def hdulist(self) -> fits.HDUList:
         """The content of the file."""
-        hdus = [fits.PrimaryHDU(header=self.primary.copy()), *(extension.hdu() for extension in self.extensions)]
+        hdus = [fits.PrimaryHDU(header=self.primary), *(extension.hdu() for extension in self.extensions)]
         # The ASDF extension follows the images and tables of the format; tables of our own come last.
         place = len(hdus) - sum(extension.name == "ALIGNMENT" for extension in self.extensions)
         hdus.insert(place, asdf_hdu(self.asdf))

@@ -16,7 +16,6 @@ from .metadata import (
     exposure_name,
     product_metadata,
     provenance,
-    repointed,
     step_status,
 )
 from .product import Extension, Product, cube_planes, images, set_card, shared_variances
@@ -36,7 +35,6 @@ __all__ = [
     "psfalign",
     "psfstack",
     "psfsub",
-    "repointed",
     "unresampled",
     "write",
 ]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _BLOCK_MAGIC = b"\xd3BLK"
 _HASH = "_fits_hash"  # of headers that are about to change
 _FITS_KEYS = ("extra_fits", _HASH)  # what readers rebuild from the FITS file itself
+_WRITER_KEYS = ("history", "asdf_library")  # what wrote the input, and the versions of the tags in it
 _PREAMBLE = b"#ASDF 1.0.0\n#ASDF_STANDARD %s\n"
 
 
@@ -65,7 +66,7 @@ def with_wcs(
         old.get("meta", {}).pop("wcs", None)
         # Tags of another version of the standard would not be understood beside the new ones: plain entries only.
         for key, value in old.items():
-            if key not in tree and (plain := _plain(value)) is not None:
+            if key not in (*tree, *_WRITER_KEYS) and (plain := _plain(value)) is not None:
                 tree[key] = plain
         tree["meta"] = {**(_plain(old.get("meta")) or {}), "wcs": tree["meta"]["wcs"]}
     _prepare(tree, {**dict.fromkeys(drop), **updates})

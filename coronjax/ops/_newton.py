@@ -1,12 +1,14 @@
 """Damped Newton steps in two parameters, as an optax transformation, and the loop that runs it."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int
+
+if TYPE_CHECKING:
+    import optax
 
 Objective = Callable[[Array], tuple[Array, Array, Array]]
 
@@ -30,7 +32,7 @@ class Minimum(NamedTuple):
     n_iterations: Int[Array, ""]
 
 
-def damped_newton(max_step: float = 0.5) -> optax.GradientTransformationExtraArgs:
+def damped_newton(max_step: float = 0.5) -> "optax.GradientTransformationExtraArgs":
     r"""Newton's method, with steps that lead downhill and no farther than the quadratic model can be trusted.
 
     $$ \Delta p = -(H + \nu)^{-1} g, \qquad \nu = \max(0, -2 \lambda_{min}) $$
@@ -50,6 +52,7 @@ def damped_newton(max_step: float = 0.5) -> optax.GradientTransformationExtraArg
 
     Source: Levenberg (1944); Marquardt (1963); Nocedal & Wright (2006), chapter 4.
     """
+    import optax  # here, since a program that was kept needs none of it
 
     def init(params: Array) -> NewtonState:
         one = jnp.ones((), params.dtype)
@@ -88,6 +91,8 @@ def minimise(objective: Objective, start: Array, max_iterations: int | Array) ->
     Returns:
         `Minimum`; without convergence it is the best point seen.
     """
+    import optax
+
     transform = damped_newton()
     tolerance = jnp.sqrt(jnp.finfo(start.dtype).eps)
 

@@ -1,8 +1,10 @@
 """Exposures that know where they point, for the tests of WCS and products."""
 
+import io
 from pathlib import Path
 from typing import Any
 
+import asdf
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -70,6 +72,12 @@ class Bare:
     def __init__(self, header: fits.Header, shape: tuple[int, int, int]):
         self.path, self.sci_header, self.shape = Path("bare.fits"), header, shape
 
-    def gwcs(self) -> None:
+    def wcs(self) -> None:
         """There is none."""
         return
+
+
+def gwcs_of(content: bytes) -> Any:
+    """The object that gwcs makes of the WCS in the content of an ASDF extension."""
+    with asdf.open(io.BytesIO(content)) as file:
+        return file["meta"]["wcs"]
