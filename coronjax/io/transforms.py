@@ -149,6 +149,7 @@ def _gnomonic(node: Mapping, _: Reader) -> Transform:
         return np.rad2deg(np.arctan2(x, -y)), np.rad2deg(np.arctan2(np.rad2deg(1.0), np.hypot(x, y)))
 
     def to_plane(phi: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, ...]:
+        theta = np.where(np.asarray(theta) > 0, theta, np.nan)  # the other half of the sky has no place on it
         radius = np.rad2deg(1 / np.tan(np.deg2rad(theta)))
         return radius * np.sin(np.deg2rad(phi)), -radius * np.cos(np.deg2rad(phi))
 

@@ -43,7 +43,7 @@ def pipelines():
     undone.inverse = both | polynomials(2, rng) & polynomials(2, rng)
     affine = models.AffineTransformation2D([[2e-5, 1e-6], [-1e-6, 3e-5]], [0.1, -0.2])
     sky = models.Pix2Sky_TAN() | models.RotateNative2Celestial(86.8, -51.0, 180.0)
-    back = models.RotateCelestial2Native(0.1, 0.2, 170.0) | models.Sky2Pix_TAN()
+    plane = models.RotateCelestial2Native(86.0, -50.0, 170.0) | models.Sky2Pix_TAN()
     sphere = geometry.SphericalToCartesian(wrap_lon_at=180) | models.RotationSequence3D(*ROTATION)
     line = models.Polynomial1D(2, c0=0.1, c1=1.1, c2=1e-3) & models.Identity(1)
     return {
@@ -54,7 +54,8 @@ def pipelines():
         "to 180": shift | degrees | sphere | geometry.CartesianToSpherical(wrap_lon_at=180),
         "angles": shift | degrees | models.SphericalRotationSequence(*ROTATION),
         "there and back": degrees | sky | swap | swap | models.RotateCelestial2Native(10.0, 20.0, 170.0),
-        "onto a plane": degrees | models.RotateNative2Celestial(0.1, 0.2, 170.0) | back,
+        "onto a plane": degrees | sky | plane,
+        "beyond it": degrees | models.Shift(0.0) & models.Shift(-1e-4) | models.Sky2Pix_TAN(),
         "line": line | degrees | models.Identity(2) | sky,
     }
 
@@ -77,7 +78,6 @@ def test_as_gwcs_has_it(name, storage):
         expected = theirs(x, y, with_bounding_box=boxed)
         np.testing.assert_allclose(ours(x, y, with_bounding_box=boxed), expected, rtol=0, atol=1e-12)
     assert np.isnan(ours(20.0, 3.0)).all()
-    assert np.isfinite(ours(19.5, 3.0)).all()
     assert ours.bounding_box == theirs.bounding_box.bounding_box()
     sky = theirs(x, y, with_bounding_box=False)
     try:
@@ -94,7 +94,7 @@ def test_what_is_not_known_is_left_to_gwcs():
     for transform in (
         (models.Shift(1.0) + models.Shift(2.0)) & models.Shift(1.0) | known,  # a sum
         models.Shift(1.0 * u.pix) & models.Shift(1.0 * u.pix) | models.Scale(1.0) & models.Scale(1.0),  # units
-        models.Mapping((0, 1)) | models.Chebyshev2D(1, 1, c0_0=1.0) & models.Const1D(2.0),
+        models.Mapping((0, 1, 0)) | models.Chebyshev2D(1, 1, c0_0=1.0) & models.Const1D(2.0),
     ):
         assert tagged_wcs(content_of(transform, box=None)) is None
     assert tagged_wcs(content_of(pipelines()["warp"], all_array_compression="zlib")) is None
@@ -121,9 +121,8 @@ def test_moved(name, version):
     content = content_of(pipelines()[name], version=version)
     old, moved = gwcs_of(content), with_shift(content, (0.25, -1.5))
     for wcs in (tagged_wcs(moved), gwcs_of(moved)):
-        expected = old(3.25, 4.5)
-        assert wcs(3.0, 6.0) == pytest.approx(expected, abs=1e-11)
-        assert np.isfinite(wcs(19.5, 6.0)).all()
+        np.testing.assert_allclose(wcs(3.0, 6.0), old(3.25, 4.5), rtol=0, atol=1e-11)
+        assert (np.isnan(wcs(19.5, 6.0)) == np.isnan(old(19.5, 4.5))).all()
         assert np.isnan(wcs(19.6, 6.0)).all()
 
 
