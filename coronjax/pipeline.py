@@ -14,7 +14,6 @@ import numpy as np
 from .chain import reduce
 from .inputs import load
 from .options import Options
-from .reduction import Reduction
 from .result import Result, assemble
 from .session import application_settings
 from .tally import count_inputs, count_reduction, doubts
@@ -75,24 +74,16 @@ def run(
     for note in inputs.notes:
         logger.warning(note)
     with timed_step("reduce", tell) as counts, application_settings(options.precision):
-        reduction = _to_host(reduce(**inputs.arguments(), options=options))
-        counts.append(count_reduction(inputs, reduction))
-    for warning in doubts(inputs, reduction, options):
+        # Headers are made while the arrays are computed.
+        result = assemble(inputs, reduce(**inputs.arguments(), options=options), options)
+        counts.append(count_reduction(inputs, result.reduction))
+    for warning in doubts(inputs, result.reduction, options):
         logger.warning(warning)
-    with timed_step("products", tell) as counts:
-        result = assemble(inputs, reduction, options)
-        counts.append(f"{len(result.products)} made")
     if output_dir is not None:
         with timed_step("write", tell) as counts:
             result = result.write(Path(output_dir))
             counts.append(f"{len(result.paths)} files in {output_dir}")
     return result
-
-
-def _to_host(reduction: Reduction) -> Reduction:
-    import jax
-
-    return jax.tree.map(np.asarray, reduction)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import jax
 import numpy as np
 
 from .cube import Cube
+from .io import products
+from .io.pending import Pending
 from .ops import APERTURE_RADII
 
 if TYPE_CHECKING:
@@ -95,9 +97,7 @@ class Result:
         Returns:
             The same result with `paths`.
         """
-        from .io.products import write
-
-        return dataclasses.replace(self, paths=tuple(write(product, folder) for product in self.products))
+        return dataclasses.replace(self, paths=tuple(products.write(product, folder) for product in self.products))
 
     def __repr__(self) -> str:
         """List the products, a line each."""
@@ -112,74 +112,93 @@ def assemble(inputs: Inputs, reduction: Reduction, options: Options) -> Result:
 
     Args:
         inputs: what was read.
-        reduction: its reduction, as numpy arrays.
+        reduction: its reduction, which may still be computed.
         options: those it was made with.
 
     Returns:
         `Result`, nothing written yet.
     """
-    from .io import products
+    import astropy.table  # noqa: F401  # astropy needs it to write tables; there is time while arrays are computed
 
-    association, science, references = inputs.association, inputs.science_exposures, inputs.reference_exposures
-    provenance = products.provenance(dataclasses.asdict(options))
-    done: dict[str, Any] = {"provenance": provenance, "outliers_skipped": options.outlier_detection.skip}
-    crfints: list[Product] = []
-    if not options.outlier_detection.skip:
-        for exposures, cube, offset in (
-            (references, reduction.references, len(science)),
-            (science, reduction.science, 0),
-        ):
-            for i, exposure in enumerate(exposures):
-                own = provenance | _background_cards(inputs, i + offset)
-                crfints.append(products.crfints(exposure, association, _own_planes(cube, i, exposure), own))
-    stack = jax.tree.map(lambda array: array[_valid(inputs)], reduction.psfstack)
-    psfstack = products.psfstack(references, association, stack, **done)
-    alignment = tuple(_alignment(inputs, reduction, i) for i in range(len(science)))
-    psfalign = tuple(
-        products.psfalign(
-            *(exposure, references, association),
-            sci=np.asarray(reduction.psfalign.sci[i])[_valid(inputs)],
-            err=np.asarray(reduction.psfalign.err[i])[_valid(inputs)],
-            dq=np.asarray(reduction.psfalign.dq[i])[_valid(inputs)],
-            cards=_background_cards(inputs, len(science)) | _blur_card(inputs, options),
-            alignment=alignment[i].columns(),
-            mask_source=inputs.mask.source,
-            skipped=options.align_refs.skip,
-            **done,
-        )
-        for i, exposure in enumerate(science)
+    later = jax.tree.map(Pending, reduction)
+    common: dict[str, Any] = {"outliers_skipped": options.outlier_detection.skip}
+    common["provenance"] = products.provenance(dataclasses.asdict(options))
+    crfints = () if options.outlier_detection.skip else _flagged(inputs, later, common["provenance"])
+    valid = _valid(inputs)
+    stack = jax.tree.map(lambda array: array[valid], later.psfstack)
+    psfstack = products.psfstack(inputs.reference_exposures, inputs.association, stack, **common)
+    i2d = _sky_image(inputs, later, options, common)
+    reduction = jax.tree.map(np.asarray, reduction)
+    psfsub, unresampled = _subtracted(inputs, reduction, options, common)
+    aligned = [_aligned(inputs, reduction, options, common, i) for i in range(len(inputs.science_exposures))]
+    return Result(
+        *(i2d, psfsub, tuple(made for made, _ in aligned), psfstack, crfints, tuple(found for _, found in aligned)),
+        *(inputs.association, options, reduction),
+        notes=inputs.notes,
+        unresampled=unresampled if i2d is None else (),
     )
-    cubes = [_own_planes(reduction.psfsub, i, exposure) for i, exposure in enumerate(science)]
+
+
+def _flagged(inputs: Inputs, reduction: Reduction, provenance: Any) -> tuple[Product, ...]:
+    """Every exposure with its outliers flagged, references first."""
+    made, n_science = [], len(inputs.science_exposures)
+    for exposures, cube, offset in (
+        (inputs.reference_exposures, reduction.references, n_science),
+        (inputs.science_exposures, reduction.science, 0),
+    ):
+        for i, exposure in enumerate(exposures):
+            own = provenance | _background_cards(inputs, i + offset)
+            made.append(products.crfints(exposure, inputs.association, _own_planes(cube, i, exposure), own))
+    return tuple(made)
+
+
+def _aligned(
+    inputs: Inputs, reduction: Reduction, options: Options, common: dict[str, Any], index: int
+) -> tuple[Product, Alignment]:
+    """The references aligned to a science exposure, and how they were."""
+    alignment, valid = _alignment(inputs, reduction, index), _valid(inputs)
+    product = products.psfalign(
+        *(inputs.science_exposures[index], inputs.reference_exposures, inputs.association),
+        sci=np.asarray(reduction.psfalign.sci)[index][valid],
+        err=np.asarray(reduction.psfalign.err)[index][valid],
+        dq=np.asarray(reduction.psfalign.dq)[index][valid],
+        cards=_background_cards(inputs, len(inputs.science_exposures)) | _blur_card(inputs, options),
+        alignment=alignment.columns(),
+        mask_source=inputs.mask.source,
+        skipped=options.align_refs.skip,
+        **common,
+    )
+    return product, alignment
+
+
+def _subtracted(
+    inputs: Inputs, reduction: Reduction, options: Options, common: dict[str, Any]
+) -> tuple[tuple[Product, ...], tuple[Product, ...]]:
+    """The science exposures without the star; and, where nothing is resampled, their integrations one by one."""
+    exposures = inputs.corrected
+    cubes = [_own_planes(reduction.psfsub, i, exposure) for i, exposure in enumerate(inputs.science_exposures)]
     psfsub = tuple(
         products.psfsub(
-            inputs.corrected[i],
-            association,
-            cube,
+            exposure,
+            inputs.association,
+            cubes[i],
             n_modes=int(reduction.subtraction.n_modes[i]),
             skipped=options.klip.skip,
             cards=_cards(inputs, reduction, options, i) | inputs.star.cards(i),
             **_shared(reduction, i),
-            **done,
+            **common,
         )
-        for i, cube in enumerate(cubes)
+        for i, exposure in enumerate(exposures)
     )
-    done["klip_skipped"] = options.klip.skip
-    i2d = _sky_image(inputs, reduction, options, done)
-    unresampled: tuple[Product, ...] = ()
-    if i2d is None:
-        shared = [_shared(reduction, i) for i in range(len(science))]
-        unresampled = products.unresampled(inputs.corrected, association, cubes, shared=shared, **done)
-    return Result(
-        *(i2d, psfsub, psfalign, psfstack, tuple(crfints), alignment, association, options, reduction),
-        notes=inputs.notes,
-        unresampled=unresampled,
-    )
+    if not options.resample.skip:
+        return psfsub, ()
+    shared = [_shared(reduction, i) for i in range(len(exposures))]
+    skipped = {"klip_skipped": options.klip.skip, **common}
+    return psfsub, products.unresampled(exposures, inputs.association, cubes, shared=shared, **skipped)
 
 
-def _sky_image(inputs: Inputs, reduction: Reduction, options: Options, done: dict[str, Any]) -> Product | None:
+def _sky_image(inputs: Inputs, reduction: Reduction, options: Options, common: dict[str, Any]) -> Product | None:
     """The image of the sky as a product."""
-    from .io import products
-
     image = reduction.i2d
     if image is None or inputs.grid is None:
         return None
@@ -199,11 +218,15 @@ def _sky_image(inputs: Inputs, reduction: Reduction, options: Options, done: dic
     resampling = dataclasses.asdict(options.resample)
     cards = _cards(inputs, reduction, options, 0) | inputs.star.sky_cards()
     if image.correlation is not None:
-        for radius, factor in zip(APERTURE_RADII, image.correlation, strict=True):
+        for radius, factor in zip(APERTURE_RADII, np.asarray(image.correlation), strict=True):
             name = f"ERRCOR{radius:.1f}".replace(".", "")
             cards[name] = (round(float(factor), 5), f"error of a sum within {radius:g} px, over ERR's")
     return products.i2d(
-        *(inputs.corrected, inputs.association, inputs.grid, arrays), resampling=resampling, cards=cards, **done
+        *(inputs.corrected, inputs.association, inputs.grid, arrays),
+        resampling=resampling,
+        cards=cards,
+        klip_skipped=options.klip.skip,
+        **common,
     )
 
 
@@ -234,7 +257,7 @@ def _shared(reduction: Reduction, index: int) -> dict[str, Any]:
     if reduction.shared is None:
         return {}
     shared = {"var_references": reduction.shared.references, "var_speckles": reduction.shared.speckles}
-    return {name: np.asarray(variance)[index] for name, variance in shared.items() if variance is not None}
+    return {name: variance[index] for name, variance in shared.items() if variance is not None}
 
 
 def _valid(inputs: Inputs) -> np.ndarray:
@@ -247,11 +270,10 @@ def _own_planes(cube: Cube, index: int, exposure: Exposure) -> Cube:
     n = exposure.shape[0]
     own = {f.name: getattr(cube, f.name) for f in dataclasses.fields(Cube)}
     own = {name: None if array is None else array[index, :n] for name, array in own.items()}
-    bad = (own["dq"] & 1) != 0
     for name in ("var_poisson", "var_rnoise", "var_flat"):
         kept = getattr(exposure.cube, name)
         if own[name] is None and kept is not None:  # another exposure has none, so that it took no part
-            own[name] = np.where(bad, np.float32(np.nan), kept)
+            own[name] = np.where((np.asarray(own["dq"]) & 1) != 0, np.float32(np.nan), kept)
     return Cube(**own)
 
 

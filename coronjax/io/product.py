@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.io import fits
 
+from .pending import Pending
 from .tree import asdf_hdu
 
 if TYPE_CHECKING:
@@ -69,9 +70,14 @@ class Extension:
     """An image extension; or any other HDU, carried as it is."""
 
     name: str
-    data: np.ndarray | None  # native-endian
+    source: Any  # native-endian array, see `data`
     header: fits.Header  # without structural keywords, but for those of a carried HDU
     carried: Any = None  # the HDU itself
+
+    @property
+    def data(self) -> np.ndarray | None:
+        """The array; it is waited for where it is still being computed."""
+        return np.asarray(self.source) if isinstance(self.source, Pending) else self.source
 
     @classmethod
     def of(cls, hdu: Any) -> Extension:
@@ -82,10 +88,10 @@ class Extension:
         """A new HDU: floats are stored as float32, integers as they are."""
         if self.carried is not None:
             return self.carried.copy()
-        assert self.data is not None
-        kind = {"f": ">f4", "i": ">i4", "u": "=u4"}[self.data.dtype.kind]
+        data = np.asarray(self.source)
+        kind = {"f": ">f4", "i": ">i4", "u": "=u4"}[data.dtype.kind]
         # A copy: astropy swaps the bytes of an array in place while it writes it.
-        hdu = fits.ImageHDU(np.array(self.data, kind), header=self.header, name=self.name)
+        hdu = fits.ImageHDU(np.array(data, kind), header=self.header, name=self.name)
         hdu.header["EXTVER"] = (1, "extension value")
         return hdu
 
@@ -172,7 +178,7 @@ def images(arrays: Mapping[str, Any], headers: Mapping[str, fits.Header]) -> lis
     for name, array in arrays.items():
         if array is not None:
             header = plain_header(headers[name]) if name in headers else fits.Header()
-            made.append(Extension(name, np.asarray(array), header))
+            made.append(Extension(name, array if isinstance(array, Pending) else np.asarray(array), header))
     return made
 
 
@@ -203,14 +209,14 @@ def shared_variances(arrays: Mapping[str, Any]) -> list[Extension]:
     return made
 
 
-def cube_planes(cube: Cube) -> dict[str, np.ndarray | None]:
+def cube_planes(cube: Cube) -> dict[str, Any]:
     """The arrays of a cube by extension name.
 
     Args:
         cube: of numpy or JAX arrays.
 
     Returns:
-        Numpy arrays; None where the cube has none.
+        The arrays; None where the cube has none.
     """
     names = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
-    return {name.upper(): None if (a := getattr(cube, name)) is None else np.asarray(a) for name in names}
+    return {name.upper(): getattr(cube, name) for name in names}
