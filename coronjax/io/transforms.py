@@ -6,6 +6,7 @@ longer than the rest of reading an association. What is not in the table here is
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -115,14 +116,7 @@ def _remap_axes(node: Mapping, _: Reader) -> Transform:
 def _affine(node: Mapping, read: Reader) -> Transform:
     matrix, offset = read(node["matrix"]), read(node["translation"])
     back = np.linalg.inv(matrix)
-
-    def forward(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(row[0] * x + row[1] * y + shift for row, shift in zip(matrix, offset, strict=True))
-
-    def inverse(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(row[0] * (x - offset[0]) + row[1] * (y - offset[1]) for row in back)
-
-    return Transform(2, 2, forward, inverse)
+    return Transform(2, 2, *(_linear(np.column_stack(both)) for both in ((matrix, offset), (back, -back @ offset))))
 
 
 def _polynomial(node: Mapping, read: Reader) -> Transform:
@@ -134,24 +128,35 @@ def _polynomial(node: Mapping, read: Reader) -> Transform:
     slope = (window[:, 1] - window[:, 0]) / (domain[:, 1] - domain[:, 0])
 
     def forward(*xs: np.ndarray) -> tuple[np.ndarray, ...]:
-        inside = [w[0] + s * (x - d[0]) for x, d, w, s in zip(xs, domain, window, slope, strict=True)]
-        if (domain == window).all():
-            inside = list(xs)
+        inside = list(xs)
+        if (domain != window).any():
+            inside = [w[0] + s * (x - d[0]) for x, d, w, s in zip(xs, domain, window, slope, strict=True)]
         if n == 1:
-            return (np.polynomial.polynomial.polyval(inside[0], coefficients),)
-        return (np.polynomial.polynomial.polyval2d(inside[0], inside[1], coefficients),)
+            return (_horner(inside[0], coefficients),)
+        return (_horner(inside[1], [_horner(inside[0], column) for column in coefficients.T]),)
 
     return Transform(n, 1, forward)
 
 
+def _horner(x: np.ndarray, coefficients: Any) -> np.ndarray:
+    """A polynomial; its coefficients by rising power."""
+    value = np.zeros_like(x, float)
+    for coefficient in coefficients[:0:-1]:
+        value = x * (coefficient + value)
+    return coefficients[0] + value
+
+
 def _gnomonic(node: Mapping, _: Reader) -> Transform:
+    # Degrees are rounded as wcslib does it: over a pixel the last digit counts.
     def from_plane(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        return np.rad2deg(np.arctan2(x, -y)), np.rad2deg(np.arctan2(np.rad2deg(1.0), np.hypot(x, y)))
+        theta = np.arctan2(180.0 / np.pi, np.hypot(x, y))
+        return np.arctan2(x, -y) * 180.0 / np.pi, theta * 180.0 / np.pi
 
     def to_plane(phi: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, ...]:
         theta = np.where(np.asarray(theta) > 0, theta, np.nan)  # the other half of the sky has no place on it
-        radius = np.rad2deg(1 / np.tan(np.deg2rad(theta)))
-        return radius * np.sin(np.deg2rad(phi)), -radius * np.cos(np.deg2rad(phi))
+        phi, theta = phi * np.pi / 180.0, theta * np.pi / 180.0
+        radius = 180.0 / np.pi * np.cos(theta) / np.sin(theta)
+        return radius * np.sin(phi), -radius * np.cos(phi)
 
     both = {"pix2sky": (from_plane, to_plane), "sky2pix": (to_plane, from_plane)}
     return Transform(2, 2, *both[node["direction"]])
@@ -174,7 +179,7 @@ def _spherical_cartesian(node: Mapping, _: Reader) -> Transform:
 def _rotate_sequence(node: Mapping, _: Reader) -> Transform:
     matrix = _turn(np.deg2rad(np.array(node["angles"], float)), node["axes_order"])
     if node["rotation_type"] == "cartesian":
-        return Transform(3, 3, _apply(matrix), _apply(matrix.T))
+        return Transform(3, 3, _linear(matrix), _linear(matrix.T))
     if node["rotation_type"] == "spherical":
         return Transform(2, 2, *(_on_sphere(m) for m in (matrix, matrix.T)))
     raise ValueError(node["rotation_type"])
@@ -182,31 +187,39 @@ def _rotate_sequence(node: Mapping, _: Reader) -> Transform:
 
 def _rotate3d(node: Mapping, _: Reader) -> Transform:
     lon, lat, pole = np.deg2rad([float(node[name]) for name in ("phi", "theta", "psi")])
-    to_native = _turn([np.pi / 2 + lon, np.pi / 2 - lat, np.pi / 2 - pole], "zxz")
-    native, celestial = _on_sphere(to_native, positive=True), _on_sphere(to_native.T, positive=True)
+    quarter = np.pi / 2
+    celestial = _on_sphere(_turn([pole - quarter, lat - quarter, -(quarter + lon)], "zxz"), positive=True)
+    native = _on_sphere(_turn([quarter + lon, quarter - lat, quarter - pole], "zxz"), positive=True)
     both = {"native2celestial": (celestial, native), "celestial2native": (native, celestial)}
     return Transform(2, 2, *both[node["direction"]])
 
 
 def _turn(angles: Any, axes: str) -> np.ndarray:
     """The matrix of rotations of the coordinate axes, in radians, one after another."""
-    matrix = np.eye(3)
+    matrices = []
     for angle, axis in zip(angles, axes, strict=True):
         i, j = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
         one = np.eye(3)
         one[i, i] = one[j, j] = np.cos(angle)
         one[i, j], one[j, i] = np.sin(angle), -np.sin(angle)
-        matrix = one @ matrix
-    return matrix
+        matrices.append(one)
+    return functools.reduce(np.matmul, matrices[::-1])
 
 
-def _apply(matrix: np.ndarray) -> Function:
-    return lambda *xs: tuple(row[0] * xs[0] + row[1] * xs[1] + row[2] * xs[2] for row in matrix)
+def _linear(matrix: np.ndarray) -> Function:
+    """Products with the columns of a matrix; one more than there are coordinates is an offset."""
+
+    def product(*xs: np.ndarray) -> tuple[np.ndarray, ...]:
+        rows = [np.ravel(x) for x in xs]
+        rows += [np.ones_like(rows[0])] * (matrix.shape[1] - len(xs))
+        return tuple((matrix @ np.stack(rows)).reshape(len(matrix), *np.shape(xs[0])))
+
+    return product
 
 
 def _on_sphere(matrix: np.ndarray, *, positive: bool = False) -> Function:
     def rotated(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, ...]:
-        lon, lat = _angles(*_apply(matrix)(*_vector(lon, lat)))
+        lon, lat = _angles(*_linear(matrix)(*_vector(lon, lat)))
         return (np.where(lon < 0, lon + 360.0, lon) if positive else lon), lat
 
     return rotated
@@ -214,7 +227,7 @@ def _on_sphere(matrix: np.ndarray, *, positive: bool = False) -> Function:
 
 def _vector(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, ...]:
     lon, lat = np.deg2rad(lon), np.deg2rad(lat)
-    return np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)
+    return np.cos(lon) * np.cos(lat), np.cos(lat) * np.sin(lon), np.sin(lat)
 
 
 def _angles(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, ...]:

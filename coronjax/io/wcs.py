@@ -213,13 +213,21 @@ def _scale_at_reference(exposure: Exposure, wcs: Wcs) -> float:
     except NotImplementedError:  # a distortion without inverse
         x, y = _solve(wcs, reference, exposure.shape[1:])
     ra, dec = wcs(np.array([x, x + 1, x]), np.array([y, y, y + 1]), with_bounding_box=False)
-    here, there = _vectors(ra[:1], dec[:1]), _vectors(ra[1:], dec[1:])
-    sides = np.rad2deg(np.arctan2(np.linalg.norm(np.cross(here, there), axis=1), (here * there).sum(axis=1)))
+    sides = _separation(ra[0], dec[0], ra[1:], dec[1:])
     scale = math.sqrt(sides[0] * sides[1])
     if not math.isfinite(scale) or scale <= 0:
         message = "the WCS gives no pixel scale there"
         raise ExposureError(message, file=exposure.path, keyword="RA_REF, DEC_REF", value=reference)
     return scale
+
+
+def _separation(ra: np.ndarray, dec: np.ndarray, ra2: np.ndarray, dec2: np.ndarray) -> np.ndarray:
+    """Angle between places on the sky, degrees: Vincenty's formula, as astropy has it, which takes long to import."""
+    turn, dec, dec2 = np.deg2rad(ra2 - ra), np.deg2rad(dec), np.deg2rad(dec2)
+    east = np.cos(dec2) * np.sin(turn)
+    north = np.cos(dec) * np.sin(dec2) - np.sin(dec) * np.cos(dec2) * np.cos(turn)
+    depth = np.sin(dec) * np.sin(dec2) + np.cos(dec) * np.cos(dec2) * np.cos(turn)
+    return np.rad2deg(np.arctan2(np.hypot(east, north), depth))
 
 
 def _solve(wcs: Wcs, sky: tuple[float, float], shape: tuple[int, int]) -> tuple[float, float]:
