@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_command(name: str, words: list[str]) -> int:
     set_compiler_flag()
-    # Imports make objects by the hundred thousand and no cycles: to look for some at every 700 takes a seventh of their time.
+    # Imports make objects by the hundred thousand, and no cycles: to look for some takes a seventh of their time.
     gc.set_threshold(100_000, 20, 100)
     import tyro
 

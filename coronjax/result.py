@@ -159,9 +159,9 @@ def _aligned(
     alignment, valid = _alignment(inputs, reduction, index), _valid(inputs)
     product = products.psfalign(
         *(inputs.science_exposures[index], inputs.reference_exposures, inputs.association),
-        sci=np.asarray(reduction.psfalign.sci)[index][valid],
-        err=np.asarray(reduction.psfalign.err)[index][valid],
-        dq=np.asarray(reduction.psfalign.dq)[index][valid],
+        sci=Pending(reduction.psfalign.sci)[index][valid],
+        err=Pending(reduction.psfalign.err)[index][valid],
+        dq=Pending(reduction.psfalign.dq)[index][valid],
         cards=_background_cards(inputs, len(inputs.science_exposures)) | _blur_card(inputs, options),
         alignment=alignment.columns(),
         mask_source=inputs.mask.source,
@@ -260,9 +260,11 @@ def _shared(reduction: Reduction, index: int) -> dict[str, Any]:
     return {name: variance[index] for name, variance in shared.items() if variance is not None}
 
 
-def _valid(inputs: Inputs) -> np.ndarray:
-    """Which planes of the padded reference stack are integrations."""
-    return np.asarray(inputs.references.valid).ravel()
+def _valid(inputs: Inputs) -> np.ndarray | slice:
+    """Which planes of the padded reference stack are integrations: the first ones, where that is so, without a copy."""
+    valid = np.asarray(inputs.references.valid).ravel()
+    first = slice(int(valid.sum()))
+    return first if valid[first].all() else valid
 
 
 def _own_planes(cube: Cube, index: int, exposure: Exposure) -> Cube:

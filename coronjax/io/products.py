@@ -18,6 +18,7 @@ from .metadata import (
     provenance,
     step_status,
 )
+from .pending import Pending
 from .product import Extension, Product, cube_planes, images, set_card, shared_variances
 from .sky_products import i2d, unresampled
 from .writing import write_atomically
@@ -90,12 +91,12 @@ def psfalign(
     references: Sequence[Exposure],
     association: Association,
     *,
-    sci: np.ndarray,
-    err: np.ndarray,
+    sci: np.ndarray | Pending,
+    err: np.ndarray | Pending,
     alignment: Mapping[str, np.ndarray],
     mask_source: str,
     provenance: Provenance,
-    dq: np.ndarray | None = None,
+    dq: np.ndarray | Pending | None = None,
     cards: Cards | None = None,
     skipped: bool = False,
     outliers_skipped: bool = False,
