@@ -79,6 +79,13 @@ def sum_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXEL
     return jax.lax.scan(jax.checkpoint(step), nothing, jnp.arange(count))[0]
 
 
+def all_blocks(n_pixels: int, size: int) -> tuple[int, Callable[[Array], Block]]:
+    """How many blocks of about `size` pixels there are, and the block of a number; the last may overlap another."""
+    count, length = _partition(n_pixels, size)
+    whole = Block(None, None, n_pixels)
+    return count, lambda i: whole if count == 1 else _block(i, length, n_pixels)
+
+
 def _where_used(one: Callable[[Block], Any], used: Array | None) -> Callable[[Block], Any]:
     """The same work, and zeros without any for a block that has no pixel of `used`."""
     if used is None:
