@@ -224,9 +224,8 @@ class Options(eqx.Module):
     resample: Resample = Resample()
     precision: Literal["float64", "float32"] = eqx.field(static=True, default="float64")
     """Precision of registration and KLIP; resampling works out areas in that of the pixel maps and sums in that of the
-    cubes. float64 needs JAX's x64 mode, which `run` sees to. float32 costs 1e-4 of the residual scatter with the 18
-    references of a NIRCam observation, 4e-3 with 100 references and speckles of 5 % of the star, and 2e-4 of it in
-    resampling."""
+    cubes. float64 needs JAX's x64 mode, which `run` sees to. float32 costs 1e-4 of the residual scatter, with the
+    18 references of a NIRCam observation as with 100 and speckles of 5 % of the star, and 2e-4 of it in resampling."""
 
     def __check_init__(self) -> None:
         """Refuse values that make no sense together."""

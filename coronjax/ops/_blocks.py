@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ._exact import two_sum
+
 _PIXELS = 8192  # of a block, if nothing else is said: 6.5 MB in float64 of a hundred frames
 
 
@@ -60,10 +62,17 @@ def over_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXE
     return jax.tree.map(join, parts)
 
 
-def sum_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXELS, used: Array | None = None) -> Any:
+def sum_blocks(
+    one: Callable[[Block], Any],
+    n_pixels: int,
+    *,
+    size: int = _PIXELS,
+    used: Array | None = None,
+    compensated: bool = False,
+) -> Any:
     """Call `one` for every block of about `size` pixels and add up; it is to count the pixels of `once` only.
 
-    Blocks without a pixel of `used` are left out.
+    Blocks without a pixel of `used` are left out. `compensated` adds what rounding loses between blocks at the end.
     """
     count, length = _partition(n_pixels, size)
     if count == 1:
@@ -71,12 +80,30 @@ def sum_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXEL
 
     one = _where_used(one, used)
 
-    def step(total: Any, i: Array) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, one(_block(i, length, n_pixels))), None
+    def step(state: tuple[Any, Any], i: Array) -> tuple[tuple[Any, Any], None]:
+        total, lost = state
+        value = one(_block(i, length, n_pixels))
+        if compensated:
+            lost = jax.tree.map(_still_lost, lost, total, value)
+        return (jax.tree.map(jnp.add, total, value), lost), None
 
     shapes = jax.eval_shape(lambda: one(_block(jnp.zeros((), int), length, n_pixels)))
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return jax.lax.scan(jax.checkpoint(step), nothing, jnp.arange(count))[0]
+    first = nothing, nothing if compensated else None
+    total, lost = jax.lax.scan(jax.checkpoint(step), first, jnp.arange(count))[0]
+    return jax.tree.map(jnp.add, total, lost) if compensated else total
+
+
+def _still_lost(lost: Array, total: Array, value: Array) -> Array:
+    """What rounding has lost after one sum more; of a sum's derivative it is no part."""
+    return lost + two_sum(jax.lax.stop_gradient(total), jax.lax.stop_gradient(value))[1]
+
+
+def all_blocks(n_pixels: int, size: int) -> tuple[int, Callable[[Array], Block]]:
+    """How many blocks of about `size` pixels there are, and the block of a number; the last may overlap another."""
+    count, length = _partition(n_pixels, size)
+    whole = Block(None, None, n_pixels)
+    return count, lambda i: whole if count == 1 else _block(i, length, n_pixels)
 
 
 def _where_used(one: Callable[[Block], Any], used: Array | None) -> Callable[[Block], Any]:

@@ -16,6 +16,7 @@ from ._devices import Part
 _WHOLE = 256  # references up to which the symmetry of their products is not worth a second matrix product
 _STRIPS = 4  # more of them save products and lose the speed of large ones
 _CACHED = 2**20  # values of a block that stay in the processor's cache
+_SHORT = 1024  # pixels of a block in float32
 
 
 class Stack(Protocol):
@@ -77,7 +78,10 @@ def inner_products(references: Stack, science: Stack, used: Array | None, part: 
         return _upper_strips(frames), inner(frames, science.part(block, counted))
 
     n_references, n_pixels = references.frames.shape
-    strips, cross = sum_blocks(one, n_pixels, size=max(512, min(8192, _CACHED // n_references)), used=used)
+    # The longer a sum in float32, the more its rounding errors are: in short blocks they do not reach the faint modes.
+    single = references.frames.dtype == jnp.float32
+    size = max(512, min(_SHORT if single else 8192, _CACHED // n_references))
+    strips, cross = sum_blocks(one, n_pixels, size=size, used=used, compensated=single)
     strips, cross = part.add((strips, cross))
     return _mirrored(strips), cross
 

@@ -16,6 +16,7 @@ from ..options import Klip
 from ._blocks import Block, over_blocks
 from ._common_mode import Reduced, Reflected, common_mode
 from ._devices import Part, by_pixels
+from ._dual import dual, fewer_pixels
 from ._zones import Centred, Stack, centre, each_zone, flat, hide_invalid, inner_products, times, zone_by_zone
 from .gram import Gram
 from .spectral import eigenvalues, spectral_times
@@ -185,6 +186,12 @@ def klip(
             aims = centre(targets, counted, valid_science, part)[0]
             if frames.dtype == jnp.float32 and eligible is None and options.max_modes is None:
                 return _in_single(used, counted, aims, stars, truncate, part, error=error)
+            if fewer_pixels(*frames.shape) and eligible is None and not part.names:
+                side = dual(
+                    used, counted, aims, stars, truncate, options.max_modes, valid=valid_references, error=error
+                )
+                found = _with_diagnostics(side.weights, side.eigenvalues, side.n_modes)
+                return (_apply(used, aims, stars, side.weights, None)[0], side.error), found
             products, cross = inner_products(stars, aims, counted, part)
             space = subspace(products, truncate, max_modes=options.max_modes)
             if eligible is None:
@@ -251,11 +258,15 @@ def _residual(block: Block, used: Array | None, aims: Stack, references: Stack, 
 def weights_of(space: Subspace, cross: Array) -> Weights:
     """The weights of one zone, [t k], and the diagnostics they share."""
     product = spectral_times(space.spectrum, space.kept, cross, function="inverse", tolerance=space.tolerance)
-    values, n_modes = eigenvalues(space.spectrum), jnp.sum(space.kept)
+    weights = jnp.where(space.usable[:, None], product, 0).T
+    return _with_diagnostics(weights, eigenvalues(space.spectrum), jnp.sum(space.kept))
+
+
+def _with_diagnostics(weights: Array, values: Array, n_modes: Array) -> Weights:
     padded = jnp.append(jnp.maximum(values, 0), 0)
     last = jnp.where(n_modes > 0, padded[jnp.maximum(n_modes - 1, 0)], 1)
     gap = jnp.where(n_modes > 0, (last - padded[n_modes]) / last, 1)
-    return Weights(jnp.where(space.usable[:, None], product, 0).T, values, gap, n_modes)
+    return Weights(weights, values, gap, n_modes)
 
 
 def _zone_weights(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._blocks import Block, over_blocks
+from ._cubes import Expanded, Weighted, cubes, matrix_product
 from ._devices import Part, by_pixels
-from ._zones import Centred, centre, each_zone, flat, inner_products, times, zone_by_zone
+from ._zones import centre, each_zone, flat, inner_products, times, zone_by_zone
 from .klip import weights_of
-from .subspace import subspace
+from .subspace import Subspace, subspace
 
 
 def klip_sweep(
@@ -31,6 +29,7 @@ def klip_sweep(
     $$ d_{K} = \frac{1}{T} \sum_t \Big( t - \bar t - \sum_k w^{(K)}_{tk} (r_k - \bar r_k) \Big) $$
 
     One Gram matrix, one decomposition. The mean over the frames is taken of the weights, before any image is made.
+    Without it, each cube is the one before less a mode.
 
     Args:
         science: integrations, as in `klip`.
@@ -69,11 +68,11 @@ def klip_sweep(
             mixed = times(mixing, cross.T).T
             space = subspace(products, 0)
             weights = jax.vmap(lambda truncate: weights_of(space.with_modes(truncate), mixed).weights)(truncates)
-            one = partial(_residuals, used=used, aims=aims, references=stars, mixing=mixing, weights=weights)
-            # Blocks are laid side by side in a copy: not of what is larger than the frames.
-            large = len(truncates) * len(mixing) > len(frames)
-            size = {"size": frames.shape[1]} if large else {}
-            return over_blocks(one, frames.shape[1], used=used, **size), None
+            star = Weighted(mixing, weights)
+            # Images of the modes are as many as the references: worth while for more frames than that.
+            if len(truncates) * len(mixing) > len(frames):
+                return cubes(aims, stars, used, star, _expanded(space, mixed, truncates)), None
+            return matrix_product(aims, stars, used, star), None
 
         empty = jnp.full((len(truncates), len(mixing), frames.shape[1]), jnp.nan, targets.dtype)
         residual = each_zone(one_zone, part.zones(images[3]), empty)[0]
@@ -87,11 +86,11 @@ def klip_sweep(
     return by_pixels(zone_by_zone(own), (science, references, fit, zones), shared)[0]
 
 
-def _residuals(
-    block: Block, used: Array | None, aims: Centred, references: Centred, mixing: Array, weights: Array
-) -> Array:
-    inside = block.of(used)
-    frames = jnp.concatenate([aims.part(block, inside), references.part(block, inside)])
-    # The difference is part of the product: it would be another pass over all that is returned.
-    less = jnp.concatenate([jnp.broadcast_to(mixing, (len(weights), *mixing.shape)), -weights], axis=-1)
-    return times(less.reshape(-1, len(frames)), frames).reshape(*weights.shape[:2], -1)
+def _expanded(space: Subspace, mixed: Array, truncates: Array) -> Expanded:
+    """The star mode by mode, for products `[reference frame]` of the references with the frames."""
+    spectrum = jax.lax.stop_gradient(space.spectrum)
+    there = spectrum.values > spectrum.tolerance
+    shares = times(spectrum.vectors.T, jax.lax.stop_gradient(mixed))
+    strengths = jnp.where(there[:, None], shares / jnp.where(there, spectrum.values, 1)[:, None], 0)
+    modes = jnp.where(space.usable, spectrum.vectors.T, 0)
+    return Expanded(modes, strengths, jnp.clip(truncates, 0, jnp.sum(there)))

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from ._graded import all_pairs, graded_pairs, rank_tolerance
 from ._leading import leading_pairs
+from ._refined import refined
 
 Function = Literal["inverse", "projector"]
 
@@ -38,7 +39,7 @@ def decompose(matrix: Float[Array, "k k"], *, leading: int | None = None, graded
         leading: only so many of the leading eigenpairs are needed. Taken up where the matrix is larger than 2000 and
             this is less than an eighth of it; then nothing can be differentiated by the matrix.
         graded: the first row is nearly that of an eigenvector, and may be far larger than the others: those are then
-            decomposed to a precision of their own. Static.
+            decomposed to a precision of their own, and the faint ones of them once more. Static.
 
     Returns:
         `Spectrum`.
@@ -47,11 +48,19 @@ def decompose(matrix: Float[Array, "k k"], *, leading: int | None = None, graded
         >>> decompose(jnp.diag(jnp.array([1.0, 3.0]))).values.tolist()
         [3.0, 1.0]
     """
-    if leading is not None and len(matrix) > DENSE and 8 * leading < len(matrix):
-        values, vectors = leading_pairs(jax.lax.stop_gradient(matrix), leading)
+    fixed, count = jax.lax.stop_gradient(matrix), n_pairs(len(matrix), leading)
+    if count < len(matrix):
+        values, vectors = leading_pairs(fixed, count)
         return Spectrum(matrix, values, vectors, rank_tolerance(values))
-    solve = graded_pairs if graded and len(matrix) > 1 else all_pairs
-    return Spectrum(matrix, *solve(jax.lax.stop_gradient(matrix)))
+    if not graded or len(matrix) == 1:
+        return Spectrum(matrix, *all_pairs(fixed))
+    values, vectors, tolerance = graded_pairs(fixed)
+    return Spectrum(matrix, *refined(fixed, values, vectors, tolerance), tolerance)
+
+
+def n_pairs(size: int, leading: int | None) -> int:
+    """How many eigenpairs `decompose` finds of a matrix of a size."""
+    return leading if leading is not None and size > DENSE and 8 * leading < size else size
 
 
 def spectral_times(

@@ -1,12 +1,15 @@
 """A sweep over the number of modes against one reduction for each."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from coronjax import Klip
-from coronjax.ops import klip, klip_sweep
+from coronjax.ops import _cubes, klip, klip_sweep
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +41,36 @@ def test_all_modes_leave_nothing_of_a_reference() -> None:
     scatter = jnp.std(left, axis=(1, 2, 3))
     assert jnp.all(jnp.diff(scatter) <= 1e-12)
     assert scatter[-1] < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [float, "float32"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_any_order_of_numbers_and_blocks(dtype: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cubes, "_PIXELS", 40)  # the last block overlaps the one before
+    rng = np.random.default_rng(5)
+    science, references = frames(3, rng).astype(dtype), frames(8, rng).astype(dtype)
+    chosen = {}
+    if masked:
+        fit = jnp.asarray(rng.random((9, 11)) < 0.8)
+        valid = jnp.arange(8) != 2
+        # Constant where it decides, not elsewhere: it must have no weight.
+        references = references.at[2].set(jnp.nan).at[5].set(jnp.where(fit, 4.0, 7.0))
+        chosen = {"fit": fit, "valid_references": valid}
+    truncates = (5, 0, 20, 3, 3, 7)
+    single = jnp.stack([klip(science, references, options=Klip(k), error=False, **chosen).residual for k in truncates])
+    every = jax.jit(partial(klip_sweep, combine=False))(science, references, jnp.array(truncates), **chosen)
+    assert every.dtype == science.dtype
+    np.testing.assert_allclose(every, single, atol=1e-12 if dtype is float else 1e-4)
+
+
+def test_derivatives_of_cubes() -> None:
+    rng = np.random.default_rng(6)
+    science, references = frames(3, rng), frames(6, rng)
+    truncates = jnp.array([4, 1, 2])
+
+    def every(science: jax.Array, references: jax.Array) -> jax.Array:
+        return klip_sweep(science, references, truncates, combine=False)
+
+    check_grads(every, (science, references), 1, ("fwd", "rev"), 1e-5, 1e-5, 1e-5)
+    more = jnp.stack([science, 2 * science])
+    np.testing.assert_allclose(jax.vmap(every, (0, None))(more, references)[1], every(more[1], references), atol=1e-12)
