@@ -161,14 +161,14 @@ def _reduce(
     )
     targets = whole(targets)
     # A plane in which nothing was measured is no reference.
-    psfstack = eqx.tree_at(lambda c: c.valid, psfstack, psfstack.valid & jnp.any(planes.measured, axis=(1, 2)))
+    valid = psfstack.valid & jnp.any(planes.measured, axis=(1, 2))
 
     known = observation.known
 
     def one_exposure(own: tuple) -> Removed:
         cube, frames, star, variance = own
         mine = dataclasses.replace(known, star=star, background_variance=variance)
-        return remove_star(cube, frames, planes, psfstack.valid, mine, options)
+        return remove_star(cube, frames, planes, valid, mine, options)
 
     removed = jax.lax.map(one_exposure, (science, targets, known.star, known.background_variance))
     i2d = None
@@ -187,7 +187,7 @@ def _reduce(
     return Reduction(
         references=references,
         science=science,
-        psfstack=psfstack,
+        used_references=valid,
         psfalign=removed.aligned,
         registration=removed.registration,
         psfsub=removed.psfsub,

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, UInt32
 
 from .cube import DQ, Cube
-from .ops import flag_outliers, nanmedian, pedestal, predict_star, repair_bad_pixels
+from .ops import flag_outliers, nanmedian, pedestal, predict_star
 from .ops._devices import by_each, by_planes, whole
+from .ops.repair import repair_with_error
 from .options import Options
 
 _PREDICTORS = 16  # reference planes, at most, whose median predicts the star
+_AT_ONCE = 32  # planes, at most, that are filled from boxes together
 _INNER = 0.25  # of the shorter side: what lies nearer to the middle does not tell the pedestal
 
 
@@ -20,7 +22,7 @@ class Frames(eqx.Module):
     """Images without holes, and what is known of their pixels."""
 
     image: Float[Array, "*planes y x"]  # MJy/sr, finite
-    variance: Float[Array, "*planes y x"]  # (MJy/sr)^2, finite
+    variance: Float[Array, "*planes y x"]  # (MJy/sr)^2, finite; in the precision of the cubes, as the files' are
     dq: UInt32[Array, "*planes y x"]  # FLUX_ESTIMATED where repaired
     measured: Bool[Array, "*planes y x"]  # not repaired
 
@@ -72,10 +74,10 @@ def prepare(
 
     Args:
         cubes: stacks of planes with outliers flagged, `[*planes y x]`. All are worked on in one loop, so that it is
-            compiled once, and one after another: every plane at once would need many times the memory of the input.
+            compiled once, a few at a time: every plane of a library would need many times the memory of the input.
         zero_non_science: set bad NON_SCIENCE pixels to 0 (`align_refs.repair="box"`).
         options: those of `background` and `align_refs`.
-        dtype: of the frames.
+        dtype: of the images.
 
     Returns:
         `Frames`, one for each stack.
@@ -86,23 +88,22 @@ def prepare(
         level = jnp.zeros((), sci.dtype)
         if not options.background.skip:
             level = pedestal(sci, _outer(sci.shape) & ((dq & jnp.uint32(DQ.DO_NOT_USE.value)) == 0)).level
-        repaired = repair_bad_pixels(
-            sci - level if not options.background.skip else sci,
-            dq,
+        repaired, noise = repair_with_error(
+            *(sci - level if not options.background.skip else sci, err, dq),
             zero_non_science=zero_non_science,
             options=options.align_refs,
         )
-        noise = repair_bad_pixels(
-            err, dq, zero_non_science=zero_non_science, positive=True, options=options.align_refs
-        ).image
         flags = jnp.where(repaired.filled, dq | jnp.uint32(DQ.FLUX_ESTIMATED.value), dq)
-        return Frames(repaired.image.astype(dtype), noise.astype(dtype) ** 2, flags, ~repaired.filled)
+        return Frames(repaired.image.astype(dtype), noise**2, flags, ~repaired.filled)
 
     stacks = [
         [jnp.reshape(getattr(cube, name), (-1, *cube.sci.shape[-2:])) for name in ("sci", "err", "dq")]
         for cube in cubes
     ]
-    joined = by_planes(one, tuple(jnp.concatenate(parts) for parts in zip(*stacks, strict=True)), zero_non_science)
+    together = tuple(jnp.concatenate(parts) for parts in zip(*stacks, strict=True))
+    # The compiler makes one loop of the median of a box, which is best long; filling from afar goes through many.
+    batch_size = _AT_ONCE if options.align_refs.repair == "box" else 2
+    joined = by_planes(one, together, zero_non_science, batch_size=batch_size)
     found, start = [], 0
     for cube, stack in zip(cubes, stacks, strict=True):
         end = start + len(stack[0])

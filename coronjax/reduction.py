@@ -32,10 +32,23 @@ class Reduction(eqx.Module):
 
     references: Cube  # [exp int y x], outliers flagged
     science: Cube  # [exp int y x], outliers flagged
-    psfstack: Cube  # [plane y x], the references in one stack, bad pixels still NaN; valid: planes that were used
+    used_references: Bool[Array, " plane"]  # planes of the stack that were used
     psfalign: Aligned
     registration: Registration  # [exp plane]
     psfsub: Cube  # [exp int y x], the star subtracted
     shared: SharedNoise | None  # [exp y x], what all integrations of an exposure have in common; None: not propagated
     subtraction: Subtraction
     i2d: Resampled | None  # None: resampling is skipped
+
+    @property
+    def psfstack(self) -> Cube:
+        """The references in one stack `[plane y x]`, bad pixels still NaN; valid: planes that were used.
+
+        Made when asked for: as a field it would be a second copy of the references in memory.
+        """
+
+        def joined(array: Array) -> Array:
+            return array.reshape(*array.shape[:-4], -1, *array.shape[-2:])
+
+        sci, err, dq = (joined(array) for array in (self.references.sci, self.references.err, self.references.dq))
+        return Cube(sci, err, dq, self.used_references)

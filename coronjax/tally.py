@@ -42,7 +42,7 @@ def count_reduction(inputs: Inputs, reduction: Reduction) -> str:
 def doubts(inputs: Inputs, reduction: Reduction, options: Options) -> Iterator[str]:
     """What the numbers of a reduction say against it."""
     valid = np.asarray(inputs.references.valid).ravel()
-    used = np.asarray(reduction.psfstack.valid)
+    used = np.asarray(reduction.used_references)
     empty = int(np.sum(valid & ~used))
     if empty:
         yield f"{empty} reference planes have no good pixel and are left out"

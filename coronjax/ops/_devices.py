@@ -147,6 +147,8 @@ def _in_batches(one: Callable[[Any], Any], stacks: Any, batch_size: int) -> Any:
     if batch_size == 1:
         return jax.lax.map(one, stacks)
     planes = len(jax.tree.leaves(stacks)[0])
+    if planes <= batch_size:
+        return jax.vmap(one)(stacks)
     size = -(-planes // -(-planes // batch_size))  # equal batches: one program for all of them
     found = jax.lax.map(one, jax.tree.map(lambda a: _lengthened(a, -planes % size), stacks), batch_size=size)
     return jax.tree.map(lambda a: a[:planes], found)

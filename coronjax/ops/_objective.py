@@ -143,6 +143,8 @@ def _coarse_start(
 ) -> Float[Array, "2"]:
     """The integer shift with the least objective, or the least within a pixel of zero where it is about as good."""
     ny, nx = weighted.integer_power.shape
+    if search == 0:
+        return jnp.zeros(2, energy.dtype)
     product = integer_products(correlated, moving.spectrum, (ny, nx))
     floor = jnp.finfo(product.dtype).eps ** 0.75 * jnp.max(weighted.integer_power)
     power = jnp.maximum(weighted.integer_power, jnp.where(floor > 0, floor, 1))

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Complex, Float, Int
 
 from ._objective import Moving, Solution, Weighted, prepare, solve, weigh, weighted_mean
-from ._registration_errors import from_blocks, from_noise, from_residuals, shifted_variance, slopes_of
+from ._registration_errors import block_sums, by_covariance, contraction, shifted_variance
 from .shift import shift_derivatives
 
 
@@ -27,16 +27,26 @@ class Registration(eqx.Module):
     standard_error: Float[Array, "*planes 3"]  # of sx, sy (pixels) and scale, by noise; carries no derivative
     mismatch: Float[Array, "*planes 3"]  # of the same, by what the images differ beyond noise; carries no derivative
     pedestal: Float[Array, "*planes"]  # level of the target over the scaled moving image, their unit; 0 unless fitted
+    contraction: Float[Array, "*planes"]  # share of a shift's error that a Gauss-Newton step leaves; no derivative
 
 
 class Images(NamedTuple):
-    """What is registered, in one dtype, and the variances of the two images where they are known."""
+    """What is registered, in one dtype, the variances of the two images where they are known, and a spectrum."""
 
     target: Float[Array, "y x"]
     moving: Float[Array, "y x"]
     weight: Float[Array, "y x"]
     target_variance: Float[Array, "y x"] | None
     moving_variance: Float[Array, "y x"] | None
+    spectrum: Complex[Array, "y k"]  # of the moving image
+
+    def of_target(self, target: Array, weight: Array, variance: Array | None) -> "Images":
+        """With another target, its weight and its variance."""
+        dtype = self.moving.dtype
+        variance = None if variance is None else jax.lax.stop_gradient(jnp.asarray(variance, dtype))
+        return self._replace(
+            target=jnp.asarray(target, dtype), weight=jnp.asarray(weight, dtype), target_variance=variance
+        )
 
 
 def images_of(
@@ -51,7 +61,7 @@ def images_of(
         if variance is not None and variance.shape != target.shape:
             raise ValueError(f"a variance has shape {variance.shape} where the images have {target.shape}")
         images.append(None if variance is None else jax.lax.stop_gradient(jnp.asarray(variance, dtype)))
-    return Images(*images)  # type: ignore[arg-type]
+    return Images(*images, spectrum=jnp.fft.rfft2(images[1]))  # type: ignore[arg-type,misc]
 
 
 def share(images: Images, pedestal: bool) -> tuple[Moving, Weighted]:
@@ -79,22 +89,22 @@ def _polish(found: Solution, images: Images) -> Registration:
     """One Newton step on the images themselves: it carries the derivatives and takes off the last rounding errors."""
     target, moving, weight = images[:3]
     ny, nx = moving.shape
-    shifted, along_x, along_y = shift_derivatives(jnp.fft.rfft2(moving), found.shift, (ny, nx))
+    shifted, along_x, along_y = shift_derivatives(images.spectrum, found.shift, (ny, nx))
+    tangents = along_x, along_y, shifted
     left = target - found.scale * shifted
     level = jnp.zeros_like(found.scale)
     if found.means is not None:
         level = weighted_mean(left, weight**2)
         left = left - level
     residual = left * weight
-    tangents = along_x, along_y, shifted
-    slopes = [image * weight * residual for image in tangents]
-    step = found.inverse @ jnp.stack([jnp.sum(slope) for slope in slopes]) / found.slope_unit
+    slope = [jnp.sum(image * weight * residual) for image in tangents]
+    step = found.inverse @ jnp.stack(slope) / found.slope_unit
     step = jnp.where(found.converged, step, 0)
     if found.means is not None:  # the level follows the other three
         level = jnp.where(found.determined, level - found.scale * found.means @ step, 0)
     total = jnp.sum(weight**2)
     rms = _root(jnp.sum(residual**2) / jnp.where(total > 0, total, 1))
-    by_noise, by_mismatch = _errors(found, *jax.lax.stop_gradient((images, tangents, residual)))
+    by_noise, by_mismatch, left_over = _errors(found, *jax.lax.stop_gradient((images, tangents, residual)))
     return Registration(
         shift=found.shift + step[:2],
         scale=found.scale * (1 + step[2]),
@@ -104,29 +114,35 @@ def _polish(found: Solution, images: Images) -> Registration:
         standard_error=by_noise,
         mismatch=by_mismatch,
         pedestal=level,
+        contraction=left_over,
     )
 
 
 def _errors(
     found: Solution, images: Images, tangents: tuple[Array, Array, Array], residual: Array
-) -> tuple[Float[Array, "3"], Float[Array, "3"]]:
-    """Standard errors of sx, sy and scale by noise, and by the rest of the residual (given times the weight)."""
-    slopes = slopes_of(tangents, images.weight, found.means)
+) -> tuple[Float[Array, "3"], Float[Array, "3"], Float[Array, ""]]:
+    """Standard errors of sx, sy and scale by noise and by the rest of the residual (given times the weight).
+
+    And what a Gauss-Newton step leaves of an error in the shift.
+    """
     counts = images.weight != 0
     unweighted = jnp.where(counts, residual / jnp.where(counts, images.weight, 1), 0)
-    if images.target_variance is None and images.moving_variance is None:
-        noise = from_residuals(found, slopes, unweighted, jnp.count_nonzero(counts), 3 if found.means is None else 4)
-    else:
+    variance = None
+    if images.target_variance is not None or images.moving_variance is not None:
         variance = jnp.zeros_like(residual)
         if images.target_variance is not None:
             variance = jnp.where(counts, images.target_variance, 0)
         if images.moving_variance is not None:
             variance = variance + found.scale**2 * shifted_variance(images.moving_variance, found.shift)
-        noise = from_noise(found, slopes, variance)
-    mismatch = jnp.maximum(from_blocks(found, slopes, unweighted) - noise, 0)
+    sums = block_sums(tangents, images.weight, found.means, unweighted, variance)
+    noise = by_covariance(found, sums.noise)
+    if variance is None:  # corrected for the parameters taken from the residuals
+        n_pixels, n_fitted = jnp.count_nonzero(counts), 3 if found.means is None else 4
+        noise = noise * (n_pixels / jnp.maximum(n_pixels - n_fitted, 1)).astype(residual.dtype)
+    mismatch = jnp.maximum(by_covariance(found, sums.blocks) - noise, 0)
     units = jnp.stack([1.0, 1.0, jnp.abs(found.scale)]).astype(residual.dtype)
     by_noise, by_rest = (jnp.where(found.determined, jnp.sqrt(square) * units, 0) for square in (noise, mismatch))
-    return by_noise, by_rest
+    return by_noise, by_rest, contraction(found, sums.normal)
 
 
 def _root(value: Array) -> Array:

@@ -2,52 +2,68 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
+from ._newton import inverse
 from ._objective import Solution
 
 BLOCK = 8  # pixels: holds a resolution element or two
 
 
-class Slopes(NamedTuple):
-    """Derivatives of the model, about their weighted means where a pedestal is fitted, each times the squared weight.
+class Sums(NamedTuple):
+    """Sums of products of the model's derivatives in (sx, sy, log scale), over the scale."""
 
-    In (sx, sy, log scale) and over the scale.
+    normal: Float[Array, "3 3"]  # with the squared weight
+    noise: Float[Array, "3 3"]  # with its square and the variance of every pixel
+    blocks: Float[Array, "3 3"]  # the same with the residuals, first added up in blocks
+
+
+def block_sums(
+    tangents: tuple[Array, Array, Array],
+    weight: Float[Array, "y x"],
+    means: Float[Array, "3"] | None,
+    residual: Float[Array, "y x"],
+    variance: Float[Array, "y x"] | None,
+) -> Sums:
+    """Take all sums over the frame in one pass through its images. Without variance the squared residual stands for it.
+
+    Args:
+        tangents: derivatives of the shifted image, and itself.
+        weight: of the registration.
+        means: weighted means of the tangents, where a pedestal is fitted.
+        residual: what the model leaves, not weighted; finite.
+        variance: of the noise; finite.
     """
-
-    along_x: Float[Array, "y x"]
-    along_y: Float[Array, "y x"]
-    shifted: Float[Array, "y x"]
-
-
-def slopes_of(
-    images: tuple[Array, Array, Array], weight: Float[Array, "y x"], means: Float[Array, "3"] | None
-) -> Slopes:
-    """From the shifted image and its derivatives, and their weighted means, in the order of `Slopes`."""
     if means is not None:
-        along_x, along_y, shifted = (image - mean for image, mean in zip(images, means, strict=True))
-        images = along_x, along_y, shifted
-    return Slopes(*(image * weight**2 for image in images))
+        along_x, along_y, shifted = (image - mean for image, mean in zip(tangents, means, strict=True))
+        tangents = along_x, along_y, shifted
+    slopes = [image * weight**2 for image in tangents]
+    pulls = [slope * residual for slope in slopes]
+    noisy = pulls if variance is None else [slope * variance for slope in slopes]
+    normal = [slopes[i] * tangents[j] for i, j in _PAIRS]
+    noise = [noisy[i] * (pulls if variance is None else slopes)[j] for i, j in _PAIRS]
+    sums = _in_blocks([*normal, *noise, *pulls])
+    total = [jnp.sum(block) for block in sums[: 2 * len(_PAIRS)]]
+    pulled = sums[2 * len(_PAIRS) :]
+    blocks = [jnp.sum(pulled[i] * pulled[j]) for i, j in _PAIRS]
+    return Sums(_symmetric(total[: len(_PAIRS)]), _symmetric(total[len(_PAIRS) :]), _symmetric(blocks))
 
 
-def from_noise(found: Solution, slopes: Slopes, variance: Float[Array, "y x"]) -> Float[Array, "3"]:
-    """Variances of (sx, sy, log scale) by independent noise of known variance in every pixel."""
-    return _spread(found, _scatter(slopes, variance))
+def by_covariance(found: Solution, scatter: Float[Array, "3 3"]) -> Float[Array, "3"]:
+    """Variances of the parameters (sx, sy, log scale) from the covariance of the gradient."""
+    covariance = found.inverse @ scatter @ found.inverse / found.slope_unit**2
+    return jnp.maximum(jnp.diagonal(covariance), 0)
 
 
-def from_residuals(
-    found: Solution, slopes: Slopes, residual: Float[Array, "y x"], n_pixels: Int[Array, ""], n_fitted: int
-) -> Float[Array, "3"]:
-    """Variances by independent noise that is as large as the residual, corrected for the parameters taken from it."""
-    correction = n_pixels / jnp.maximum(n_pixels - n_fitted, 1)
-    return _spread(found, _scatter(slopes, residual**2)) * correction.astype(residual.dtype)
-
-
-def from_blocks(found: Solution, slopes: Slopes, residual: Float[Array, "y x"]) -> Float[Array, "3"]:
-    """Variances by residuals that are independent from block to block, and however correlated within one."""
-    sums = jnp.stack([_block_sums(slope * residual).ravel() for slope in slopes])
-    return _spread(found, jnp.sum(sums[:, None] * sums[None], axis=-1))
+def contraction(found: Solution, normal: Float[Array, "3 3"]) -> Float[Array, ""]:
+    """What a Gauss-Newton step leaves of an error in the shift next to the minimum; scale and level eliminated."""
+    cross, corner = normal[:2, 2], jnp.where(normal[2, 2] > 0, normal[2, 2], 1)
+    gauss_newton = (normal[:2, :2] - jnp.outer(cross, cross) / corner) / corner
+    ratio = inverse(gauss_newton) @ inverse(found.inverse[:2, :2]) - jnp.eye(2, dtype=normal.dtype)
+    half, determinant = jnp.trace(ratio) / 2, ratio[0, 0] * ratio[1, 1] - ratio[0, 1] * ratio[1, 0]
+    return jnp.abs(half) + jnp.sqrt(jnp.maximum(half**2 - determinant, 0))
 
 
 def shifted_variance(variance: Float[Array, "y x"], shift: Float[Array, "2"]) -> Float[Array, "y x"]:
@@ -59,22 +75,23 @@ def shifted_variance(variance: Float[Array, "y x"], shift: Float[Array, "2"]) ->
     return jnp.roll(jnp.where(jnp.isfinite(variance), variance, 0), (rows, columns), (0, 1))
 
 
-def _scatter(slopes: Slopes, variance: Float[Array, "y x"]) -> Float[Array, "3 3"]:
-    """Sum over the pixels of the outer product of their slopes, times a variance."""
-    xx, yy, bb, xy, xb, yb = (
-        jnp.sum(slopes[i] * slopes[j] * variance) for i, j in zip((0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2), strict=True)
-    )
+_PAIRS = ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2))  # of a symmetric matrix
+
+
+def _symmetric(values: list[Array]) -> Float[Array, "3 3"]:
+    xx, xy, yy, xb, yb, bb = values
     return jnp.stack([xx, xy, xb, xy, yy, yb, xb, yb, bb]).reshape(3, 3)
 
 
-def _spread(found: Solution, scatter: Float[Array, "3 3"]) -> Float[Array, "3"]:
-    """Variances of the parameters from the covariance of the gradient."""
-    covariance = found.inverse @ scatter @ found.inverse / found.slope_unit**2
-    return jnp.maximum(jnp.diagonal(covariance), 0)
+def _in_blocks(images: list[Array]) -> tuple[Array, ...]:
+    """Sums over blocks of pixels, of all images in one loop over them. They carry no derivative."""
+    ny, nx = images[0].shape
+    padded = [jnp.pad(image, ((0, -ny % BLOCK), (0, -nx % BLOCK))) for image in images]
+    rows, columns = padded[0].shape
+    blocks = [image.reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK) for image in padded]
+    zeros = [jnp.zeros((), images[0].dtype)] * len(images)
 
+    def add(a: list[Array], b: list[Array]) -> list[Array]:
+        return [x + y for x, y in zip(a, b, strict=True)]
 
-def _block_sums(image: Float[Array, "y x"]) -> Float[Array, "j k"]:
-    ny, nx = image.shape
-    padded = jnp.pad(image, ((0, -ny % BLOCK), (0, -nx % BLOCK)))
-    rows, columns = padded.shape
-    return padded.reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK).sum((1, 3))
+    return tuple(jax.lax.reduce(blocks, zeros, add, (1, 3)))

@@ -30,7 +30,7 @@ def unregistered(n_planes: int, dtype: jnp.dtype) -> Registration:
     """
     zero, none = jnp.zeros(n_planes, dtype), jnp.zeros(n_planes, jnp.int32)
     errors = jnp.zeros((n_planes, 3), dtype)
-    return Registration(jnp.zeros((n_planes, 2), dtype), zero + 1, none != 0, none, zero, errors, errors, zero)
+    return Registration(jnp.zeros((n_planes, 2), dtype), zero + 1, none != 0, none, zero, errors, errors, zero, zero)
 
 
 @partial(jax.jit, static_argnames=("search", "pedestal"))
@@ -153,21 +153,20 @@ def register_all(
     for name, stack in (("good", good), ("target_variance", target_variance)):
         if stack is not None and stack.shape != targets.shape:
             raise ValueError(f"{name} has shape {stack.shape} where targets has {targets.shape}")
-    moving, weight, moving_variance = whole((moving, weight, moving_variance))
     nothing = jnp.zeros(targets.shape[1:], targets.dtype)
-    images = images_of(nothing, moving, weight, None, moving_variance)
+    images = by_each(images_of, nothing, *whole((moving, weight)), None, whole(moving_variance))
     prepared, common = by_each(lambda images: share(images, pedestal), images)
 
     def one(plane: tuple, shared: tuple) -> Registration:
         target, counts, usable, variance = plane
-        moving, weight, moving_variance, prepared, common, prefer_near, max_iterations = shared
+        images, prepared, common, prefer_near, max_iterations = shared
         usable = counts if usable is None else usable & counts
-        own = weight if good is None else jnp.where(usable, weight, 0)
-        images = images_of(jnp.where(usable, target, 0), moving, own, variance, moving_variance)
+        own = images.weight if good is None else jnp.where(usable, images.weight, 0)
+        images = images.of_target(jnp.where(usable, target, 0), own, variance)
         weighted = common if good is None else weigh(prepared, jax.lax.stop_gradient(images.weight))
         result = fit(images, prepared, weighted, search, prefer_near, max_iterations)
         return eqx.tree_at(lambda r: r.residual, result, jnp.where(counts, result.residual, 0))
 
     planes = targets, jnp.asarray(valid), good, target_variance
-    shared = moving, weight, moving_variance, prepared, common, prefer_near, max_iterations
+    shared = images, prepared, common, prefer_near, max_iterations
     return by_planes(one, planes, shared, batch_size=batch_size)

@@ -36,10 +36,25 @@ def pad_and_taper(image: Float[Array, "y x"], width: int) -> Float[Array, "i j"]
     return image[rows][:, columns] * jnp.asarray(down, image.dtype)[:, None] * jnp.asarray(across, image.dtype)
 
 
-def border_matrix(n: int, width: int) -> np.ndarray:
-    """What `pad_and_taper` does along an axis of n pixels, as a matrix [n + 2 width, n]."""
+def fold_border(weights: Float[Array, "i m"], width: int) -> Float[Array, "i n"]:
+    """Put the weights of pixels along a padded axis, the last one, on the pixels of the frame that those repeat.
+
+    Args:
+        weights: of the pixels in the border too; any unit.
+        width: of the border, pixels. Static.
+
+    Returns:
+        For every pixel of the frame its own weight and the faded ones of its mirror images.
+    """
+    n = weights.shape[-1] - 2 * width
+    inside = weights[:, width : width + n]
+    if width == 0:
+        return inside
     source, fade = _mirror(n, width)
-    return np.asarray(fade[:, None] * (source[:, None] == np.arange(n)))
+    repeats = fade[:, None] * (source[:, None] == np.arange(n))
+    outside = jnp.concatenate([weights[:, :width], weights[:, width + n :]], axis=1)
+    folded = jnp.asarray(np.concatenate([repeats[:width], repeats[width + n :]]), weights.dtype)
+    return inside + jnp.matmul(outside, folded, precision="highest")
 
 
 def _mirror(n: int, width: int) -> tuple[np.ndarray, np.ndarray]:

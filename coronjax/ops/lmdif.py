@@ -17,11 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._correlation import product_series
-from ._devices import by_each, by_planes, whole
-from ._newton import inverse
+from ._devices import by_planes, whole
 from .align import Registration
-from .shift import fourier_shift, shift_derivatives
+from .shift import fourier_shift
 
 Residual = Callable[[Float[Array, " n"]], Float[Array, "*m"]]
 
@@ -98,12 +96,11 @@ def follow_lmdif(
     Source: align_refs of jwst 3.0.0 registers by scipy.optimize.leastsq, which is lmdif.
     """
     targets, moving, weight = jax.lax.stop_gradient((targets, *whole((moving, weight))))
-    spectrum = by_each(jnp.fft.rfft2, moving)
     start = jnp.array([0.0, 0.0, 1.0], targets.dtype)
 
     def one(plane: tuple[Array, Array, Registration], shared: tuple) -> LeastSquares:
         target, counts, found = plane
-        moving, weight, spectrum, start = shared
+        moving, weight, start = shared
 
         def residual(params: Array) -> Array:
             return (target - params[2] * fourier_shift(moving, params[:2])) * weight
@@ -111,11 +108,11 @@ def follow_lmdif(
         def stays() -> LeastSquares:
             return LeastSquares(jnp.append(found.shift, found.scale), found.converged, found.n_iterations)
 
-        slow = counts & found.converged & (_contraction(target, spectrum, weight, found) > SLOW)
+        slow = counts & found.converged & (found.contraction > SLOW)
         return jax.lax.cond(slow, lambda: lmdif(residual, start, max_evaluations=MAX_EVALUATIONS), stays)
 
     planes = targets, valid, jax.lax.stop_gradient(registration)
-    stopped = by_planes(one, planes, (moving, weight, spectrum, start))
+    stopped = by_planes(one, planes, (moving, weight, start))
 
     def moved_to(value: Array, place: Array) -> Array:
         return value + jax.lax.stop_gradient(place - value)
@@ -130,21 +127,6 @@ def follow_lmdif(
             stopped.n_evaluations,
         ),
     )
-
-
-def _contraction(target: Array, spectrum: Array, weight: Array, found: Registration) -> Float[Array, ""]:
-    """What a Gauss-Newton step leaves of an error in the shift, next to the minimum."""
-    ny, nx = target.shape
-    shifted, along_x, along_y = shift_derivatives(spectrum, found.shift, (ny, nx))
-    residual = jnp.fft.rfft2((target - found.scale * shifted) * weight**2)
-    bend = -found.scale * product_series(residual, spectrum, (ny, nx)).derivatives(found.shift)[2]
-    tangents = jnp.stack([found.scale * along_x, found.scale * along_y, shifted]) * weight
-    normal = jnp.stack([jnp.sum(tangents * tangent, axis=(1, 2)) for tangent in tangents])
-    cross, corner = normal[:2, 2], normal[2, 2]
-    reduced = normal[:2, :2] - jnp.outer(cross, cross) / jnp.where(corner > 0, corner, 1)  # the scale eliminated
-    ratio = inverse(reduced) @ bend
-    half, determinant = jnp.trace(ratio) / 2, ratio[0, 0] * ratio[1, 1] - ratio[0, 1] * ratio[1, 0]
-    return jnp.abs(half) + jnp.sqrt(jnp.maximum(half**2 - determinant, 0))
 
 
 def lmdif(residual: Residual, start: Float[Array, " n"], *, max_evaluations: int | Int[Array, ""]) -> LeastSquares:

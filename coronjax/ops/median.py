@@ -1,10 +1,8 @@
 """The median over planes, pixel by pixel, of the planes that are usable there."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ._blocks import Block, over_blocks
 from ._devices import by_pixels
@@ -45,20 +43,21 @@ def nanmedian(stack: Float[Array, "n y x"], usable: Bool[Array, "n y x"]) -> Flo
 
 def _median(stack: Array, usable: Array) -> Array:
     if len(stack) <= LARGEST_NETWORK:
-        return _middle(stack, usable, _select_by_network)
+        usable = usable & ~jnp.isnan(stack)
+        return median_of_few(list(jnp.where(usable, stack, jnp.inf)), jnp.sum(usable, axis=0, dtype=jnp.int32))
     planes, good = stack.reshape(len(stack), -1), usable.reshape(len(stack), -1)
 
     def one(block: Block) -> Array:
-        return _middle(block.of(planes), block.of(good), _select_by_bisection)
+        return _middle(block.of(planes), block.of(good))
 
     return over_blocks(one, planes.shape[1], size=BLOCK).reshape(stack.shape[1:])
 
 
-def _middle(stack: Array, usable: Array, select: Callable[[Array, Array, Array], tuple[Array, Array]]) -> Array:
+def _middle(stack: Array, usable: Array) -> Array:
     """Mean of the two middle values that are usable; NaN where none is."""
     usable = usable & ~jnp.isnan(stack)
     count = jnp.sum(usable, axis=0, dtype=jnp.int32)
-    lower, upper = select(jnp.where(usable, stack, 0), usable, count)
+    lower, upper = _select_by_bisection(jnp.where(usable, stack, 0), usable, count)
     return jnp.where(count > 0, (lower + upper) / 2, jnp.nan)
 
 
@@ -78,19 +77,27 @@ def _comparators(n: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def _select_by_network(values: Array, usable: Array, count: Array) -> tuple[Array, Array]:
-    """The two middle values, from planes sorted with the unusable ones last."""
-    planes = list(jnp.where(usable, values, jnp.inf))
+def median_of_few(planes: list[Float[Array, "y x"]], count: Int[Array, "y x"]) -> Float[Array, "y x"]:
+    """The median of the values that count, pixel by pixel, by a sorting network; for few planes.
+
+    Args:
+        planes: infinity where a value does not count.
+        count: how many of every pixel do.
+
+    Returns:
+        The median; NaN where nothing counts.
+    """
+    planes = list(planes)
     for low, high in _comparators(len(planes)):
         planes[low], planes[high] = jnp.minimum(planes[low], planes[high]), jnp.maximum(planes[low], planes[high])
 
     def pick(rank: Array) -> Array:
         chosen = jnp.zeros_like(planes[0])
-        for k, plane in enumerate(planes):
+        for k, plane in enumerate(planes[: len(planes) // 2 + 1]):  # no middle lies higher
             chosen = jnp.where((rank == k) & (count > 0), plane, chosen)
         return chosen
 
-    return pick((count - 1) >> 1), pick(count >> 1)
+    return jnp.where(count > 0, (pick((count - 1) >> 1) + pick(count >> 1)) / 2, jnp.nan)
 
 
 def _ordered(values: Array) -> Array:
@@ -100,6 +107,11 @@ def _ordered(values: Array) -> Array:
     bits = values if back else jax.lax.bitcast_convert_type(values, kind)
     bits = jnp.where(bits < 0, bits ^ jnp.iinfo(kind).max, bits)  # a negative float falls as its other bits rise
     return jax.lax.bitcast_convert_type(bits, jnp.float32 if kind == jnp.int32 else jnp.float64) if back else bits
+
+
+def sorted_values(values: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Sort floats that are not NaN: as integers, whose comparison the compiler makes several times faster."""
+    return _ordered(jax.lax.sort(_ordered(values)))
 
 
 @jax.custom_jvp

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .median import sorted_values
+
 WINDOW = 1.5  # standard deviations on either side of the level that decide it
 ITERATIONS = 12  # each halves the distance to the fixed point
 SPREAD = 1.447  # standard deviation of the level over sigma / sqrt(n), for that window and Gaussian noise
@@ -52,7 +54,7 @@ def pedestal(image: Float[Array, "y x"], good: Bool[Array, "y x"]) -> Pedestal:
     good = good & jnp.isfinite(image)
     values = jnp.where(good, image, 0)
     fixed = jax.lax.stop_gradient(values)
-    ordered = jnp.sort(jnp.where(good, fixed, jnp.inf).ravel())
+    ordered = sorted_values(jnp.where(good, fixed, jnp.inf).ravel())
     n_good = jnp.sum(good)
 
     def window(level: Array) -> tuple[Array, Array]:

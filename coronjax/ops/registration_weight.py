@@ -53,24 +53,34 @@ def registration_weight(
         raise ValueError(f"mask {psf_mask.shape}, moving {moving.shape} and variance {variance.shape} differ in shape")
     dtype = jnp.result_type(psf_mask, moving, jnp.float32)
     known = jnp.isfinite(variance) & (variance > 0)
-    moving, everywhere = jnp.asarray(moving, dtype), jnp.ones_like(known)
-    noise = _smooth(jnp.where(known, variance, 0).astype(dtype), known)
+    moving = jnp.asarray(moving, dtype)
+    noise = _over_known(jnp.where(known, variance, 0).astype(dtype), known)
     along_y, along_x = jnp.gradient(moving)
-    steep = jnp.maximum(_smooth(along_x**2 + along_y**2, everywhere) - noise, 0)
+    steep = jnp.maximum(_smooth(along_x**2 + along_y**2) - noise, 0)
     usable = noise > 0
     noise = jnp.where(usable, noise, 1)
-    error = jnp.sqrt(noise + mismatch**2 * _smooth(moving**2, everywhere))
+    error = jnp.sqrt(noise + mismatch**2 * _smooth(moving**2))
     weight = jnp.where(usable, psf_mask / error * steep / (steep + np.pi**2 / 3 * noise), 0)
     largest = jnp.max(jnp.abs(weight))
     return weight / jnp.where(largest > 0, largest, 1)
 
 
-def _smooth(image: Float[Array, "y x"], known: Bool[Array, "y x"]) -> Float[Array, "y x"]:
+def _over_known(image: Float[Array, "y x"], known: Bool[Array, "y x"]) -> Float[Array, "y x"]:
     """Gaussian mean over known pixels; 0 where there is none within reach."""
-    down, across = (jnp.asarray(_gaussian(n), image.dtype) for n in image.shape)
-    total, share = (down @ part @ across for part in (image * known, known.astype(image.dtype)))
+    total, share = _sums(image * known), _sums(known.astype(image.dtype))
     some = share > 1e-6
     return jnp.where(some, total / jnp.where(some, share, 1), 0)
+
+
+def _smooth(image: Float[Array, "y x"]) -> Float[Array, "y x"]:
+    """Gaussian mean over the pixels of the frame."""
+    down, across = (_gaussian(n).sum(0) for n in image.shape)
+    return _sums(image) / jnp.asarray(np.outer(down, across), image.dtype)
+
+
+def _sums(image: Float[Array, "y x"]) -> Float[Array, "y x"]:
+    down, across = (jnp.asarray(_gaussian(n), image.dtype) for n in image.shape)
+    return down @ image @ across
 
 
 def _gaussian(n: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, UInt32
 
 from .blur import gaussian, instead
-from .border import border_matrix, crop_border, pad_and_taper
+from .border import crop_border, fold_border, pad_and_taper
 from .shift import phase_factor, shift_multiplier
 
 CARRIES = 0.1  # share of the interpolation weight with which a pixel passes its flags on
@@ -101,8 +101,7 @@ def _propagated(variance: Float[Array, "y x"], axes: list[Array], padding: int) 
     squares = []
     for n, kernel in zip(variance.shape, axes, strict=True):
         periodic = kernel[np.subtract.outer(np.arange(padding, padding + n), np.arange(len(kernel))) % len(kernel)]
-        border = jnp.asarray(border_matrix(n, padding), kernel.dtype)
-        squares.append(jnp.matmul(periodic, border, precision="highest") ** 2)
+        squares.append(fold_border(periodic, padding).astype(variance.dtype) ** 2)
     along_y = jnp.matmul(squares[0], variance, precision="highest")
     return jnp.matmul(along_y, squares[1].T, precision="highest")
 
