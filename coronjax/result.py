@@ -124,11 +124,10 @@ def assemble(inputs: Inputs, reduction: Reduction, options: Options) -> Result:
     common: dict[str, Any] = {"outliers_skipped": options.outlier_detection.skip}
     common["provenance"] = products.provenance(dataclasses.asdict(options))
     crfints = () if options.outlier_detection.skip else _flagged(inputs, later, common["provenance"])
-    valid = _valid(inputs)
-    stack = jax.tree.map(lambda array: array[valid], later.psfstack)
-    psfstack = products.psfstack(inputs.reference_exposures, inputs.association, stack, **common)
     i2d = _sky_image(inputs, later, options, common)
     reduction = jax.tree.map(np.asarray, reduction)
+    stack = jax.tree.map(lambda array: array[_valid(inputs)], reduction.psfstack)
+    psfstack = products.psfstack(inputs.reference_exposures, inputs.association, stack, **common)
     psfsub, unresampled = _subtracted(inputs, reduction, options, common)
     aligned = [_aligned(inputs, reduction, options, common, i) for i in range(len(inputs.science_exposures))]
     return Result(
