@@ -14,7 +14,7 @@ from .ops.repair import repair_with_error
 from .options import Options
 
 _PREDICTORS = 16  # reference planes, at most, whose median predicts the star
-_AT_ONCE = 32  # planes, at most, that are filled from boxes together
+_AT_ONCE = 8  # planes, at most, that are filled from boxes together
 _INNER = 0.25  # of the shorter side: what lies nearer to the middle does not tell the pedestal
 
 

@@ -6,6 +6,7 @@ needs: for the whole chain that takes longer than computing. Here the entry is f
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import inspect
@@ -13,6 +14,7 @@ import logging
 import os
 import pickle
 import platform
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,6 +103,7 @@ class kept_program:
         with _jax_cache_off():  # what comes out of it cannot be kept a second time
             compiled = jax.jit(flat).lower(*leaves).compile()
         form = jax.tree.structure(results[-1])
+        _give_back_memory()
         try:
             _write(path, pickle.dumps((*serialize_executable.serialize(compiled), results[-1])))
         except (OSError, ValueError, TypeError, pickle.PicklingError) as error:
@@ -179,8 +182,16 @@ def _read(path: Path) -> Callable[..., Any] | None:
         logger.info("%s cannot be used and is made again: %s", path, error)
         return None
     os.utime(path)
+    _give_back_memory()
     form = jax.tree.structure(result)
     return lambda *leaves: jax.tree.unflatten(form, loaded(*leaves))
+
+
+def _give_back_memory() -> None:
+    """Linking a program takes a hundred megabytes for a moment, which glibc keeps unless it is asked for them."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 @functools.cache

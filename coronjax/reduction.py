@@ -14,7 +14,8 @@ class Aligned(eqx.Module):
 
     sci: Float[Array, "exp plane y x"]  # MJy/sr
     err: Float[Array, "exp plane y x"]  # MJy/sr
-    dq: UInt32[Array, "exp plane y x"]  # flags of what a pixel is made of; FLUX_ESTIMATED: of repaired pixels
+    # Flags of what a pixel is made of; FLUX_ESTIMATED: of repaired pixels. None: they are not followed.
+    dq: UInt32[Array, "exp plane y x"] | None
 
 
 class Subtraction(eqx.Module):

@@ -155,12 +155,12 @@ def _aligned(
     inputs: Inputs, reduction: Reduction, options: Options, common: dict[str, Any], index: int
 ) -> tuple[Product, Alignment]:
     """The references aligned to a science exposure, and how they were."""
-    alignment, valid = _alignment(inputs, reduction, index), _valid(inputs)
+    alignment, valid, dq = _alignment(inputs, reduction, index), _valid(inputs), reduction.psfalign.dq
     product = products.psfalign(
         *(inputs.science_exposures[index], inputs.reference_exposures, inputs.association),
         sci=Pending(reduction.psfalign.sci)[index][valid],
         err=Pending(reduction.psfalign.err)[index][valid],
-        dq=Pending(reduction.psfalign.dq)[index][valid],
+        dq=None if dq is None else Pending(dq)[index][valid],
         cards=_background_cards(inputs, len(inputs.science_exposures)) | _blur_card(inputs, options),
         alignment=alignment.columns(),
         mask_source=inputs.mask.source,

@@ -66,7 +66,7 @@ def remove_star(
         )
     )
     psfsub, shared = _psfsub(science, frames, aligned, subtracted, (used, valid), known, options)
-    dq = jnp.zeros_like(aligned.dq) if options.align_refs.use_repaired else aligned.dq
+    dq = None if options.align_refs.use_repaired else aligned.dq
     fitted = jnp.ones(known.psf_mask.shape, bool) if fit is None else fit
     # One zone, the whole frame.
     return Removed(
