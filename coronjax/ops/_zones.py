@@ -49,7 +49,9 @@ def centre(frames: Array, used: Array | None, valid: Array | None, part: Part) -
     """Take the means over the pixels used; and their number. Of all parts."""
     if used is None:
         n_pixels = jnp.asarray(frames.shape[1], frames.dtype)
-        total = jnp.sum(frames if valid is None else jnp.where(valid[:, None], frames, 0), axis=1)
+        total = jnp.sum(frames, axis=1)
+        if valid is not None:  # masked after the sum: before it, the compiler would write a second stack
+            total = jnp.where(valid, total, 0)
     else:
         n_pixels = jnp.sum(used, dtype=frames.dtype)
 
