@@ -66,16 +66,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_command(name: str, words: list[str]) -> int:
     set_compiler_flag()
+    threshold = gc.get_threshold()
     # Imports make objects by the hundred thousand, and no cycles: to look for some takes a seventh of their time.
     gc.set_threshold(100_000, 20, 100)
-    import tyro
+    try:
+        import tyro
 
-    from .commands import command_class, session
+        from .commands import command_class, session
 
-    chosen, default = command_class(name, words)
-    command = tyro.cli(chosen, args=words, prog=f"coronjax {name}", description=COMMANDS[name], default=default)
-    with session(command):
-        return command()
+        chosen, default = command_class(name, words)
+        command = tyro.cli(chosen, args=words, prog=f"coronjax {name}", description=COMMANDS[name], default=default)
+        with session(command):
+            return command()
+    finally:
+        gc.set_threshold(*threshold)
 
 
 def set_compiler_flag() -> None:

@@ -87,7 +87,8 @@ def load(
         allow_outside: accept members outside the association's folder.
 
     Returns:
-        `Inputs`; `reduce(**load(asn).arguments())` is the reduction.
+        `Inputs`; `reduce(**load(asn).arguments())` is the reduction. The arrays are read-only: JAX takes them without
+        a copy, and computes after `reduce` has returned.
 
     Raises:
         AssociationError: the association is malformed, incomplete, or its members do not fit together.
@@ -254,11 +255,17 @@ def _rectangular(exposures: tuple[Exposure, ...], n_exposures: int) -> tuple[tup
         for i, array in enumerate(arrays):
             own[i][name] = array
             if stack is not None:
-                own[i][name] = stack[i, : len(array)]
-                own[i][name][...] = array
-        stacks[name] = stack
+                stack[i, : len(array)] = array
+                own[i][name] = _read_only(stack[i, : len(array)])
+        stacks[name] = None if stack is None else _read_only(stack)
     moved = tuple(dataclasses.replace(e, cube=Cube(**arrays)) for e, arrays in zip(exposures, own, strict=True))
     return moved, Cube(**stacks), notes
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """JAX computes on it while Python goes on: a change would be seen by some steps and not by others."""
+    array.flags.writeable = False
+    return array
 
 
 def _aligned_zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -130,6 +130,8 @@ def assemble(inputs: Inputs, reduction: Reduction, options: Options) -> Result:
     psfstack = products.psfstack(inputs.reference_exposures, inputs.association, stack, **common)
     psfsub, unresampled = _subtracted(inputs, reduction, options, common)
     aligned = [_aligned(inputs, reduction, options, common, i) for i in range(len(inputs.science_exposures))]
+    for product in (*crfints, *(() if i2d is None else (i2d,))):
+        product.settle()
     return Result(
         *(i2d, psfsub, tuple(made for made, _ in aligned), psfstack, crfints, tuple(found for _, found in aligned)),
         *(inputs.association, options, reduction),

@@ -29,9 +29,22 @@ def test_other_numbers_have_the_same_shapes():
     shapes = set()
     for numbers in ([9] * 9, [10, 3] * 5, [1] * 8 + [9]):
         exposures = tuple(_exposure(planes, rng) for planes in numbers)
-        cube, notes = _rectangular(exposures, padded_size(len(exposures)))
+        moved, cube, notes = _rectangular(exposures, padded_size(len(exposures)))
         shapes.add(tuple(leaf.shape for leaf in jax.tree.leaves(cube)))
         assert notes == []
         assert cube.valid.sum(axis=1).tolist() == numbers + [0] * (10 - len(numbers))
         np.testing.assert_array_equal(cube.sci[cube.valid], np.concatenate([e.cube.sci for e in exposures]))
+        for before, after, stack in zip(exposures, moved, cube.sci, strict=False):
+            np.testing.assert_array_equal(after.cube.sci, before.cube.sci)
+            assert np.shares_memory(after.cube.sci, stack)
+            assert not after.cube.sci.flags.writeable
     assert len(shapes) == 1
+
+
+def test_stacks_are_taken_without_a_copy():
+    """JAX takes numpy arrays as they lie where they begin on a cache line."""
+    _, cube, _ = _rectangular((_exposure(3, np.random.default_rng(0)),), 1)
+    for leaf in (cube.sci, cube.dq, cube.var_flat):
+        assert leaf.ctypes.data % 64 == 0
+        assert not leaf.flags.writeable
+    assert jax.device_put(cube.sci).unsafe_buffer_pointer() == cube.sci.ctypes.data

@@ -96,9 +96,7 @@ class Exposure:
         return self._gwcs
 
     def asdf_tree(self) -> Any:
-        """The tree of the ASDF extension, read on first use; an empty one where there is no such extension.
-
-        Nodes are built when they are touched, so references back to FITS extensions stay unresolved.
+        """The tree of the ASDF extension, its nodes built when they are touched; empty where there is none.
 
         Raises:
             ExposureError: the ASDF extension is damaged.
@@ -141,7 +139,8 @@ class Exposure:
                 wcs = meta["wcs"]
             except Exception as error:
                 raise self._damaged(error) from error
-        return wcs if isinstance(wcs, gwcs.WCS) else None
+        whole = isinstance(wcs, gwcs.WCS) and all(step.transform is not None for step in wcs.pipeline[:-1])
+        return wcs if whole else None
 
     def _damaged(self, error: Exception) -> ExposureError:
         text = " ".join(str(error).split())

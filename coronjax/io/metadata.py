@@ -16,6 +16,7 @@ from astropy.io import fits
 
 from ..errors import ExposureError
 from .product import plain_header, set_card
+from .sip import gwcs_from_keywords
 from .tree import carried_over, has_wcs, with_shift, with_wcs
 
 if TYPE_CHECKING:
@@ -158,7 +159,15 @@ def repointed(exposure: Exposure, correction: tuple[float, float]) -> Exposure:
     Returns:
         `Exposure`.
     """
-    content = with_shift(asdf_content(exposure, {}), correction)
+    content = exposure.asdf_bytes
+    try:
+        if content is None or exposure.wcs() is None:  # the keywords serve: what they say is what is moved
+            content = with_wcs(content, gwcs_from_keywords(exposure), {})
+        content = with_shift(content, correction)
+    except ExposureError:
+        raise
+    except Exception as error:  # YAML, and what is missing in it, have no common base
+        raise _unreadable(exposure, error) from error
     return dataclasses.replace(exposure, asdf_bytes=content)
 
 
@@ -206,12 +215,14 @@ def asdf_content(exposure: Exposure, tree: Tree, *, keep_wcs: bool = True) -> by
     except ExposureError:
         raise
     except Exception as error:  # YAML and block errors have no common base
-        text = " ".join(str(error).split())
-        message = f"the ASDF extension cannot be read: {text}"
-        raise ExposureError(message, file=exposure.path, keyword="EXTNAME", value="ASDF") from error
-    from .wcs import exposure_wcs
+        raise _unreadable(exposure, error) from error
+    return with_wcs(exposure.asdf_bytes, gwcs_from_keywords(exposure), tree)
 
-    return with_wcs(exposure.asdf_bytes, exposure_wcs(exposure)[0], tree)
+
+def _unreadable(exposure: Exposure, error: Exception) -> ExposureError:
+    text = " ".join(str(error).split()) or type(error).__name__
+    message = f"the ASDF extension cannot be read: {text}"
+    return ExposureError(message, file=exposure.path, keyword="EXTNAME", value="ASDF")
 
 
 def _card_value(value: Any) -> Any:

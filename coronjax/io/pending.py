@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 
 class Pending:
-    """An array, or a part of one, that is waited for when it is looked at: `np.asarray(pending)`."""
+    """An array, or a part of one, that is waited for when it is looked at: `np.asarray(pending)`.
 
-    def __init__(self, source: Any, part: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
-        self._source, self._part = source, part
+    Once it has been looked at it is the numpy array, and what it was made of is let go.
+    """
+
+    def __init__(self, source: Any, *keys: Any) -> None:
+        self._source, self._keys = source, keys
 
     def __getitem__(self, key: Any) -> Pending:
         """A part of it, waited for no sooner."""
-        return Pending(self, lambda array: array[key])
+        return Pending(self._source, *self._keys, key)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Wait for it."""
         array = np.asarray(self._source)
-        return np.array(array if self._part is None else self._part(array), dtype, copy=copy)
+        for key in self._keys:
+            array = array[key]
+        self._source, self._keys = array, ()
+        return np.array(array, dtype, copy=copy)

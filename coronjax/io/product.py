@@ -122,6 +122,11 @@ class Product:
         """Attributes, extensions included."""
         return sorted({*super().__dir__(), *(extension.name.lower() for extension in self.extensions)})
 
+    def settle(self) -> None:
+        """Wait for all arrays: they are numpy's from then on."""
+        for extension in self.extensions:
+            _ = extension.data
+
     @property
     def header(self) -> fits.Header:
         """Header of the SCI extension."""

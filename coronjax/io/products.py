@@ -150,7 +150,7 @@ def psfsub(
     """A science exposure with the star subtracted.
 
     Args:
-        exposure: as read, or `repointed`.
+        exposure: as read, or `corrected_exposure` of it.
         association: it belongs to.
         cube: its integrations after the subtraction, [integration y x].
         n_modes: number of KL modes subtracted.

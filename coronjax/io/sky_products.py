@@ -94,7 +94,7 @@ def unresampled(
     """The integrations of all science exposures as single images, in place of a sky image.
 
     Args:
-        exposures: science exposures as read, or `repointed`.
+        exposures: science exposures as read, or `corrected_exposure` of it.
         association: they belong to.
         cubes: their integrations after the subtraction, [integration y x].
         provenance: header cards on the software.

@@ -73,8 +73,9 @@ def tagged_wcs(content: bytes) -> TaggedWcs | None:
 
 def _wcs_of(steps: Any, read: Any) -> TaggedWcs:
     parts = [transform_of(step["transform"], read) for step in steps[:-1]]
-    if steps[-1].get("transform") is not None or not parts or (parts[0].n_inputs, parts[-1].n_outputs) != (2, 2):
-        raise UnknownTransformError("not a WCS of an image")
+    widths = [2, *(n for part in parts for n in (part.n_inputs, part.n_outputs)), 2]
+    if steps[-1].get("transform") is not None or not parts or widths[::2] != widths[1::2]:
+        raise UnknownTransformError("not a WCS of an image, or steps that do not fit")
     forwards = [part.forward for part in parts]
     backwards = [part.inverse for part in reversed(parts) if part.inverse is not None]
     inverse = _chain(backwards) if len(backwards) == len(parts) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,15 +68,14 @@ def shifted_transform(node: Any, shift: tuple[float, float], standard: str) -> A
     """A transform of two coordinates that are moved first.
 
     Args:
-        node: of the transform; it loses its bounding box to the new one.
+        node: of the transform, whose bounding box the new one has.
         shift: added to the coordinates.
         standard: version of the ASDF standard that its tags follow.
 
     Returns:
         The tagged node.
     """
-    later = tuple(map(int, standard.split("."))) >= (1, 6, 0)
-    versions = _SHIFT_TAGS["1.6.0" if later else "1.5.0"]
+    versions = _SHIFT_TAGS["1.5.0" if re.match(r"1\.[0-5](\.|$)", standard) else "1.6.0"]
     tag = {name: f"stsci.edu:asdf/transform/{name}-{version}" for name, version in versions.items()}
     names = [f"star_{axis}" for axis in "xy"]
     shifts = [
@@ -82,6 +83,7 @@ def shifted_transform(node: Any, shift: tuple[float, float], standard: str) -> A
         for name, offset in zip(names, shift, strict=True)
     ]
     both = _tagged(tag["concatenate"], forward=shifts, inputs=["x0", "x1"], outputs=["y0", "y1"])
+    node = copy.copy(node)  # another node may be the same one
     box = node.pop("bounding_box", None)
     inputs = list(node.get("inputs", ["x0", "x1"]))
     made = _tagged(tag["compose"], forward=[both, node], inputs=inputs, outputs=list(node.get("outputs", ["y0", "y1"])))

@@ -53,15 +53,16 @@ def refined(
 
 def _faint_pairs(values: Array, off: Array, faint: Array) -> tuple[Array, Array]:
     """Eigenpairs of the faint part, at the places of its coordinates; elsewhere the coordinates themselves."""
-    n = len(values)
-    below = -jnp.maximum(jnp.max(jnp.where(faint, jnp.abs(values), 0)), jnp.finfo(values.dtype).tiny)
-    part = jnp.where(faint[:, None] & faint[None, :], (off + off.T) / 2, 0)
-    part = jnp.where(jnp.eye(n, dtype=bool), jnp.where(faint, values, 2 * below), part)
+    identity = jnp.eye(len(values), dtype=bool)
+    part = jnp.where(faint[:, None] & faint[None, :], jnp.where(identity, values, (off + off.T) / 2), 0)
+    # No eigenvalue of the faint part lies below what its rows sum to (Gershgorin): the others are put far below.
+    below = -jnp.maximum(jnp.max(jnp.sum(jnp.abs(part), axis=1)), jnp.finfo(values.dtype).tiny)
+    part = jnp.where(identity & ~faint, 2 * below, part)
     found, turns = jnp.linalg.eigh(part)
     # The others come last, the faint ones follow upon them.
     place = jnp.clip(jnp.cumsum(faint) - 1, 0)
     found, turns = found[::-1][place], turns[:, ::-1][:, place]
-    return found, jnp.where(faint[None, :], turns, jnp.eye(n, dtype=values.dtype))
+    return found, jnp.where(faint[None, :], turns, identity.astype(values.dtype))
 
 
 def _left(matrix: Array, values: Array, vectors: Array) -> Array:

@@ -186,7 +186,7 @@ def klip(
             aims = centre(targets, counted, valid_science, part)[0]
             if frames.dtype == jnp.float32 and eligible is None and options.max_modes is None:
                 return _in_single(used, counted, aims, stars, truncate, part, error=error)
-            if fewer_pixels(*frames.shape) and eligible is None and not part.names:
+            if _from_pixels(frames) and eligible is None and not part.names:
                 side = dual(
                     used, counted, aims, stars, truncate, options.max_modes, valid=valid_references, error=error
                 )
@@ -209,6 +209,11 @@ def klip(
     shared = options.truncate, eligible, valid_science, valid_references
     (residual, noise), found = by_pixels(zone_by_zone(own), (science, references, fit, zones), shared)
     return KlipResult(residual, noise, found.weights, found.n_modes, found.gap, found.eigenvalues)
+
+
+def _from_pixels(frames: Array) -> bool:
+    """Whether the pixels' side is taken; float32 needs what `_in_single` does on the references'."""
+    return fewer_pixels(*frames.shape) and frames.dtype == jnp.float64
 
 
 def _in_single(

@@ -44,6 +44,9 @@ def klip_sweep(
     Returns:
         Residuals, in the order of `truncates`; NaN outside every zone, and in invalid frames.
 
+    Raises:
+        ValueError: `truncates` are no integers.
+
     Example:
         >>> frames = jnp.array([[[0.0, 2.0], [4.0, 1.0]]])
         >>> klip_sweep(3 * frames, frames, jnp.array([0, 1]))[1].round(6).tolist()
@@ -82,6 +85,8 @@ def klip_sweep(
             residual = jnp.where(valid_science[:, None], residual, jnp.nan)
         return residual.reshape(len(truncates), *images[0].shape), None
 
+    if not jnp.issubdtype(jnp.result_type(truncates), jnp.integer):
+        raise ValueError(f"truncates are whole numbers, not {jnp.result_type(truncates).name}")
     shared = truncates, valid_science, valid_references
     return by_pixels(zone_by_zone(own), (science, references, fit, zones), shared)[0]
 

@@ -1,5 +1,7 @@
 """Arrays that are looked at only when they are needed."""
 
+import pickle
+
 import numpy as np
 
 from coronjax.io.pending import Pending
@@ -22,6 +24,9 @@ def test_parts_wait_until_they_are_looked_at():
     part = Pending(watched)[1:][np.array([True, False])]
     assert watched.looks == 0
     np.testing.assert_array_equal(part, [[4, 5, 6, 7]])
+    assert np.asarray(part) is np.asarray(part)
+    assert watched.looks == 1
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(part)), part)
     assert np.asarray(part, np.float64).dtype == np.float64
 
 

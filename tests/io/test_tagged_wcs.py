@@ -14,9 +14,12 @@ from astropy import units as u
 from astropy.modeling import models
 from gwcs import geometry
 
+from coronjax.errors import ExposureError
 from coronjax.io.exposure import read_exposure
+from coronjax.io.metadata import repointed
 from coronjax.io.tagged_wcs import tagged_wcs
-from coronjax.io.tree import with_shift, with_wcs
+from coronjax.io.tree import _dump, load_tree, with_shift, with_wcs
+from coronjax.io.wcs import exposure_wcs
 
 from .files import ABSENT, SHARED
 from .sky_files import gwcs_of, sky_exposure
@@ -124,6 +127,41 @@ def test_moved(name, version):
         np.testing.assert_allclose(wcs(3.0, 6.0), old(3.25, 4.5), rtol=0, atol=1e-11)
         assert (np.isnan(wcs(19.5, 6.0)) == np.isnan(old(19.5, 4.5))).all()
         assert np.isnan(wcs(19.6, 6.0)).all()
+
+
+def edited(content, change):
+    tree, blocks, standard = load_tree(content)
+    change(tree["meta"])
+    return _dump(tree, blocks, standard)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda meta: meta["wcs"].pop("steps"),
+        lambda meta: meta["wcs"].update(steps=[]),
+        lambda meta: meta.update(other=meta.pop("wcs")),
+        lambda meta: meta["wcs"]["steps"][0].pop("transform"),
+        lambda meta: meta["wcs"]["steps"][0]["transform"].update(inputs=["a", "b"]),
+    ],
+    ids=["no steps", "empty steps", "elsewhere", "no transform", "a box of other inputs"],
+)
+def test_odd_descriptions(tmp_path, change):
+    """Of what gwcs cannot make a WCS, that of the keywords takes the place, moved as it should be."""
+    exposure = sky_exposure(tmp_path / "a.fits")
+    odd = dataclasses.replace(exposure, asdf_bytes=edited(exposure.asdf_bytes, change))
+    moved, (wcs, notes) = repointed(odd, (0.25, -1.5)), exposure_wcs(odd)
+    assert len(notes) == 1
+    np.testing.assert_allclose(moved.gwcs()(3.0, 6.0), wcs(3.25, 4.5), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"#ASDF 1.0.0\nmeta: ["])
+def test_damage_is_named(tmp_path, content):
+    damaged = dataclasses.replace(sky_exposure(tmp_path / "a.fits"), asdf_bytes=content)
+    for use in (damaged.wcs, lambda: repointed(damaged, (0.25, -1.5))):
+        with pytest.raises(ExposureError, match="the ASDF extension cannot be read") as caught:
+            use()
+        assert (caught.value.file, caught.value.keyword) == (damaged.path, "EXTNAME")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=ABSENT)

@@ -168,3 +168,33 @@ def test_refined_pairs_of_plain_matrices(matrix):
     values, vectors = refined(given, *all_pairs(given))
     np.testing.assert_allclose(values, np.sort(np.diag(matrix))[::-1], atol=1e-6)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(5), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [20, 63])
+@pytest.mark.parametrize("rank", [3, 10])
+def test_refined_pairs_stay_orthogonal_where_most_are_null(size, rank):
+    """Rounding in the null space is as large off the diagonal as on it."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        frames = rng.normal(size=(size, rank)) @ (np.geomspace(1, 1e-2, rank)[:, None] * rng.normal(size=(rank, 500)))
+        matrix = jnp.asarray((frames @ frames.T).astype(np.float32))
+        values, vectors = jax.jit(refined)(matrix, *all_pairs(matrix))
+        np.testing.assert_allclose(vectors.T @ vectors, np.eye(size), atol=5e-6)
+        np.testing.assert_allclose(values[:rank], np.linalg.eigvalsh(matrix.astype(float))[::-1][:rank], rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["repeated", "small zones"])
+def test_references_without_full_rank(case):
+    """Three of each reference; or zones of fewer pixels than there are references."""
+    science, references = _bright(20, size=40)
+    references = jnp.concatenate([references, 1.5 * references, references])
+    zones = None
+    if case == "small zones":
+        zones = jnp.zeros((2, 40, 40), bool).at[0, 10:14, 10:16].set(True).at[1, 20:26, 20:26].set(True)
+    exact, found = (
+        klip(*frames, options=Klip(truncate=12), zones=zones)
+        for frames in ((science, references), _single(science, references))
+    )
+    inside = np.isfinite(exact.residual)
+    scatter = np.asarray(exact.residual)[inside].std()
+    assert np.std((np.asarray(found.residual, float) - exact.residual)[inside]) < 1e-3 * scatter

@@ -74,3 +74,10 @@ def test_derivatives_of_cubes() -> None:
     check_grads(every, (science, references), 1, ("fwd", "rev"), 1e-5, 1e-5, 1e-5)
     more = jnp.stack([science, 2 * science])
     np.testing.assert_allclose(jax.vmap(every, (0, None))(more, references)[1], every(more[1], references), atol=1e-12)
+
+
+def test_numbers_of_modes_are_whole():
+    frames = jnp.ones((3, 4, 4))
+    for combine in (True, False):
+        with pytest.raises(ValueError, match="whole numbers, not float"):
+            klip_sweep(frames, frames, jnp.array([1.0]), combine=combine)
