@@ -21,6 +21,7 @@ def by_hand(science, references, modes, fit):
     return science - science[:, fit].mean(1, keepdims=True) - weights @ centred, scatter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [8191, 8193, pytest.param(20011, marks=pytest.mark.slow)])
 def test_as_many_pixels_as_may_be(size):
     """More pixels than are worked on at once, in numbers that no block divides: each counts once."""

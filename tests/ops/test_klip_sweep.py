@@ -63,6 +63,7 @@ def test_any_order_of_numbers_and_blocks(dtype: str, masked: bool, monkeypatch: 
     np.testing.assert_allclose(every, single, atol=1e-12 if dtype is float else 1e-4)
 
 
+@pytest.mark.slow
 def test_derivatives_of_cubes() -> None:
     rng = np.random.default_rng(6)
     science, references = frames(3, rng), frames(6, rng)

@@ -45,6 +45,7 @@ def test_repeated_and_vanishing_eigenvalues() -> None:
     assert np.abs(np.asarray(leading_pairs(jnp.zeros((300, 300)), 5)[0])).max() == 0
 
 
+@pytest.mark.slow
 def test_klip_with_leading_modes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     stack = jnp.asarray(references(402, 24, rng))

@@ -67,6 +67,7 @@ def test_missing_variances():
         assert np.isnan(equal.var_rnoise).all()
 
 
+@pytest.mark.slow
 def test_err_stands_for_missing_variances():
     cube = cubes(np.random.default_rng(4))
     bare = eqx.tree_at(lambda c: (c.var_poisson, c.var_rnoise, c.var_flat), cube, (None, None, None))

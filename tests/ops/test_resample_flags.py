@@ -69,6 +69,7 @@ def test_every_bit_is_carried_and_invalid_integrations_have_no_say():
     np.testing.assert_array_equal(flags_of([bits, full, full], valid=[True, False, False])[1:-1, 1:-1], kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_flags_and_weight_agree_where_there_is_nothing(scale):
     cube = cubes(np.random.default_rng(1))

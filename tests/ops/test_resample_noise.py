@@ -90,6 +90,7 @@ def test_shared_errors_are_the_scatter_of_noise_that_integrations_share():
     assert all(0.9 < ratio < 1.1 for ratio in apertures)
 
 
+@pytest.mark.slow
 def test_speckles_are_not_averaged_within_a_resolution_element():
     cube = exposures(np.random.default_rng(4))
     along = np.arange(SIDE)
@@ -109,6 +110,7 @@ def test_speckles_are_not_averaged_within_a_resolution_element():
     assert 1.0 < np.sqrt(ratio.mean()) < 1.1  # a pixel is smoother than a point of the field, by little
 
 
+@pytest.mark.slow
 def test_only_what_integrations_share_stays_when_there_are_more_of_them():
     def made(integrations):
         shape = (2, integrations, SIDE, SIDE)

@@ -59,6 +59,7 @@ def test_run_makes_the_wcs_agree(tmp_path: Path) -> None:
     assert {place["STAR_SRC"] for place in places} == {"data"}
 
 
+@pytest.mark.slow
 def test_the_header_where_the_data_are_no_help(tmp_path: Path) -> None:
     """In images of noise there is no star to fit: the note says that the header was used."""
     simulated, _ = observed("nircam", tmp_path, crpix_error=1.0)
