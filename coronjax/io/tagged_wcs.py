@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .transforms import Function, Transform, UnknownTransformError, transform_of
+from .transforms import Transform, UnknownTransformError, chain, transform_of
 from .tree import load_tree
 
 _BLOCK = struct.Struct(">4sH I4sQQQ")  # magic, size of the header, flags, compression, allocated, used, size of data
@@ -78,17 +78,8 @@ def _wcs_of(steps: Any, read: Any) -> TaggedWcs:
         raise UnknownTransformError("not a WCS of an image, or steps that do not fit")
     forwards = [part.forward for part in parts]
     backwards = [part.inverse for part in reversed(parts) if part.inverse is not None]
-    inverse = _chain(backwards) if len(backwards) == len(parts) else None
-    return TaggedWcs(Transform(2, 2, _chain(forwards), inverse), _bounding_box(steps[0]["transform"]))
-
-
-def _chain(functions: list[Function]) -> Function:
-    def one_after_another(*xs: np.ndarray) -> tuple[np.ndarray, ...]:
-        for function in functions:
-            xs = function(*xs)
-        return xs
-
-    return one_after_another
+    inverse = chain(*backwards) if len(backwards) == len(parts) else None
+    return TaggedWcs(Transform(2, 2, chain(*forwards), inverse), _bounding_box(steps[0]["transform"]))
 
 
 def _bounding_box(node: Mapping[str, Any]) -> tuple[tuple[float, float], ...] | None:

@@ -68,11 +68,28 @@ def _compose(node: Mapping, read: Reader) -> Transform:
     first, second = (transform_of(part, read) for part in node["forward"])
     if first.n_outputs != second.n_inputs:
         raise ValueError("parts that do not fit")
-    inverse: Function | None = None
+    inverse = None
     if first.inverse is not None and second.inverse is not None:
-        back = first.inverse, second.inverse
-        inverse = lambda *xs: back[0](*back[1](*xs))  # noqa: E731
-    return Transform(first.n_inputs, second.n_outputs, lambda *xs: second.forward(*first.forward(*xs)), inverse)
+        inverse = chain(second.inverse, first.inverse)
+    return Transform(first.n_inputs, second.n_outputs, chain(first.forward, second.forward), inverse)
+
+
+def chain(*functions: Function) -> Function:
+    """Functions one after another.
+
+    Args:
+        functions: of coordinates, the first one first.
+
+    Returns:
+        The function of what the first one takes.
+    """
+
+    def one_after_another(*xs: np.ndarray) -> tuple[np.ndarray, ...]:
+        for function in functions:
+            xs = function(*xs)
+        return xs
+
+    return one_after_another
 
 
 def _concatenate(node: Mapping, read: Reader) -> Transform:
@@ -106,11 +123,14 @@ def _identity(node: Mapping, _: Reader) -> Transform:
 def _remap_axes(node: Mapping, _: Reader) -> Transform:
     mapping = [int(i) for i in node["mapping"]]
     n_inputs = int(node.get("n_inputs", max(mapping) + 1))
-    inverse: Function | None = None
+    inverse = None
     if sorted(set(mapping)) == list(range(n_inputs)):
-        back = [mapping.index(i) for i in range(n_inputs)]
-        inverse = lambda *xs: tuple(xs[i] for i in back)  # noqa: E731
-    return Transform(n_inputs, len(mapping), lambda *xs: tuple(xs[i] for i in mapping), inverse)
+        inverse = _chosen([mapping.index(i) for i in range(n_inputs)])
+    return Transform(n_inputs, len(mapping), _chosen(mapping), inverse)
+
+
+def _chosen(indices: list[int]) -> Function:
+    return lambda *xs: tuple(xs[i] for i in indices)
 
 
 def _affine(node: Mapping, read: Reader) -> Transform:
