@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .cube import DQ, Cube
+from .cube import DQ, VARIANCES, Cube
 from .frames import Frames
 from .ops import (
     Registration,
@@ -66,7 +66,7 @@ def blurred(science: Cube, frames: Frames, sigma: Array, options: Options) -> tu
     moved = jax.lax.map(move, (frames.image, frames.variance, frames.dq, frames.measured))
     bad = (moved.dq & jnp.uint32(DQ.DO_NOT_USE.value)) != 0
     fields = {"sci": moved.image, "err": jnp.sqrt(moved.variance)}
-    for name in ("var_poisson", "var_rnoise", "var_flat"):
+    for name in VARIANCES:
         variance = getattr(science, name)
         if variance is not None:
             fields[name] = jax.lax.map(noise, (variance, science.dq))
@@ -107,7 +107,7 @@ def register_references(
     """
     chosen, mask = options.align_refs, known.psf_mask.astype(frames.image.dtype)
     if chosen.skip:
-        return unregistered(len(planes.image), planes.image.dtype)
+        return unregistered(len(planes.image), mask.dtype)
     if chosen.minimiser == "lmdif":
         nearest = register_all(planes.image, frames.image[0], mask, valid, search=0)
         return follow_lmdif(nearest, planes.image, frames.image[0], mask, valid)
@@ -119,7 +119,7 @@ def register_references(
         good = jax.vmap(lambda plane: jnp.pad(plane, chosen.padding))(planes.measured)
     if chosen.weighting == "noise":
         mask = registration_weight(mask, image, variance, mismatch=known.psf_mismatch)
-    images = planes.image
+    images = planes.image.astype(mask.dtype)
     if known.blur is not None:
         images = by_planes(lambda plane, sigma: blur(plane, sigma, padding=chosen.padding), images, known.blur)
     return register_all(
@@ -150,17 +150,21 @@ def align_references(
         options: those of `align_refs`.
 
     Returns:
-        Frames on the pixels of the exposure. What comes from beyond a plane's edge is DO_NOT_USE.
+        Frames on the pixels of the exposure, in the precision of the planes: what psfalign holds is what is
+        subtracted. What comes from beyond a plane's edge is DO_NOT_USE.
     """
     if options.align_refs.skip:
         return planes
     amount = 0.0 if sigma is None else sigma
+    working = jnp.dtype(options.precision)
 
     def move(plane: tuple, amount: Array | float) -> Frames:
         image, variance, dq, measured, shift = plane
-        moved = shift_frame(image, variance, _marked(dq, measured), -shift, amount, padding=options.align_refs.padding)
+        flags, padding = _marked(dq, measured), options.align_refs.padding
+        moved = shift_frame(image.astype(working), variance, flags, -shift, amount, padding=padding)
         beyond = jnp.uint32(DQ.DO_NOT_USE.value | DQ.FLUX_ESTIMATED.value)
-        return _unmarked(moved.image, moved.variance, jnp.where(moved.inside, moved.dq, moved.dq | beyond))
+        flags = jnp.where(moved.inside, moved.dq, moved.dq | beyond)
+        return _unmarked(moved.image.astype(image.dtype), moved.variance, flags)
 
     each = (planes.image, planes.variance, planes.dq, planes.measured, registration.shift)
     return by_planes(move, each, amount)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .alignment import Circumstances
-from .cube import Cube
+from .cube import VARIANCES, Cube
 from .errors import PrecisionError
 from .frames import flag_all, prepare
 from .ops import SharedNoise, overlap_window, resample, stack_references
@@ -155,10 +155,7 @@ def _reduce(
     references, science = flag_all(references, science, options)
     science = whole(science)  # references may lie divided over devices; what belongs to one exposure does not
     psfstack = stack_references(references)
-    working = jnp.dtype(options.precision)
-    planes, targets = prepare(
-        (psfstack, science), zero_non_science=observation.zero_non_science, options=options, dtype=working
-    )
+    planes, targets = prepare((psfstack, science), zero_non_science=observation.zero_non_science, options=options)
     targets = whole(targets)
     # A plane in which nothing was measured is no reference.
     valid = psfstack.valid & jnp.any(planes.measured, axis=(1, 2))
@@ -171,10 +168,13 @@ def _reduce(
         return remove_star(cube, frames, planes, valid, mine, options)
 
     removed = jax.lax.map(one_exposure, (science, targets, known.star, known.background_variance))
+    psfsub = removed.psfsub
+    if known.blur is None:  # these are as they were: the same arrays, not copies
+        psfsub = dataclasses.replace(psfsub, **{name: getattr(science, name) for name in VARIANCES})
     i2d = None
     if not options.resample.skip:
         i2d = resample(
-            *(removed.psfsub, observation.pixel_maps),
+            *(psfsub, observation.pixel_maps),
             output_shape=output_shape,
             exposure_times=observation.exposure_times,
             background=observation.background,
@@ -190,7 +190,7 @@ def _reduce(
         used_references=valid,
         psfalign=removed.aligned,
         registration=removed.registration,
-        psfsub=removed.psfsub,
+        psfsub=psfsub,
         shared=_in_precision(removed.shared, science),
         subtraction=removed.subtraction,
         i2d=i2d,

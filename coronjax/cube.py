@@ -10,6 +10,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt32
 
+VARIANCES = ("var_poisson", "var_rnoise", "var_flat")  # of a cube that has them
+
 
 class DQ(enum.IntFlag):
     """The bits of a JWST data quality array that coronagraphic processing meets.
@@ -121,5 +123,5 @@ def match_nans_and_flags(cube: Cube) -> Cube:
             bad = bad | jnp.isnan(array)
     dq = jnp.where(bad, cube.dq | jnp.uint32(DQ.DO_NOT_USE.value), cube.dq)
     masked = [None if array is None else jnp.where(bad, jnp.nan, array) for array in floats]
-    fields: dict[str, Any] = dict(zip(("sci", "err", "var_poisson", "var_rnoise", "var_flat"), masked, strict=True))
+    fields: dict[str, Any] = dict(zip(("sci", "err", *VARIANCES), masked, strict=True))
     return dataclasses.replace(cube, dq=dq, **fields)

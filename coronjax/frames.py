@@ -5,7 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, DTypeLike, Float, UInt32
+from jaxtyping import Array, Bool, Float, UInt32
 
 from .cube import DQ, Cube
 from .ops import flag_outliers, nanmedian, pedestal, predict_star
@@ -21,8 +21,8 @@ _INNER = 0.25  # of the shorter side: what lies nearer to the middle does not te
 class Frames(eqx.Module):
     """Images without holes, and what is known of their pixels."""
 
-    image: Float[Array, "*planes y x"]  # MJy/sr, finite
-    variance: Float[Array, "*planes y x"]  # (MJy/sr)^2, finite; in the precision of the cubes, as the files' are
+    image: Float[Array, "*planes y x"]  # MJy/sr, finite; in the precision of the cubes: a library is large
+    variance: Float[Array, "*planes y x"]  # (MJy/sr)^2, finite; likewise
     dq: UInt32[Array, "*planes y x"]  # FLUX_ESTIMATED where repaired
     measured: Bool[Array, "*planes y x"]  # not repaired
 
@@ -67,9 +67,7 @@ def _typical_star(references: Cube) -> Float[Array, "y x"]:
     return nanmedian(planes[::step], usable & references.valid.reshape(-1)[::step, None, None])
 
 
-def prepare(
-    cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Options, dtype: DTypeLike
-) -> tuple[Frames, ...]:
+def prepare(cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Options) -> tuple[Frames, ...]:
     """Subtract a pedestal and repair bad pixels, plane by plane.
 
     Args:
@@ -77,7 +75,6 @@ def prepare(
             compiled once, a few at a time: every plane of a library would need many times the memory of the input.
         zero_non_science: set bad NON_SCIENCE pixels to 0 (`align_refs.repair="box"`).
         options: those of `background` and `align_refs`.
-        dtype: of the images.
 
     Returns:
         `Frames`, one for each stack.
@@ -94,7 +91,7 @@ def prepare(
             options=options.align_refs,
         )
         flags = jnp.where(repaired.filled, dq | jnp.uint32(DQ.FLUX_ESTIMATED.value), dq)
-        return Frames(repaired.image.astype(dtype), noise**2, flags, ~repaired.filled)
+        return Frames(repaired.image, noise**2, flags, ~repaired.filled)
 
     stacks = [
         [jnp.reshape(getattr(cube, name), (-1, *cube.sci.shape[-2:])) for name in ("sci", "err", "dq")]

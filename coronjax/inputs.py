@@ -240,13 +240,13 @@ def _rectangular(exposures: tuple[Exposure, ...], n_exposures: int) -> tuple[tup
 
     The exposures come back with their arrays in the stack, so that there is no second copy.
     """
-    from .cube import Cube
+    from .cube import VARIANCES, Cube
 
     size = n_exposures, padded_size(max(exposure.shape[0] for exposure in exposures))
     own: list[dict[str, Any]] = [{} for _ in exposures]
     stacks: dict[str, Any] = {}
     notes = []
-    for name in ("sci", "err", "dq", "valid", "var_poisson", "var_rnoise", "var_flat"):
+    for name in ("sci", "err", "dq", "valid", *VARIANCES):
         arrays = [getattr(exposure.cube, name) for exposure in exposures]
         missing = [exposure.path.name for exposure, array in zip(exposures, arrays, strict=True) if array is None]
         stack = None if missing else _aligned_zeros((*size, *arrays[0].shape[1:]), arrays[0].dtype)

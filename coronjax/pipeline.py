@@ -14,8 +14,9 @@ import numpy as np
 from .chain import reduce
 from .inputs import load
 from .options import Options
+from .programs import load_ahead
 from .result import Result, assemble
-from .session import application_settings
+from .session import application_settings, cache_folder
 from .tally import count_inputs, count_reduction, doubts
 
 logger = logging.getLogger("coronjax")
@@ -67,6 +68,7 @@ def run(
     """
     options = Options() if options is None else options
     tell = progress or (lambda step: None)
+    load_ahead(cache_folder())
     with timed_step("read", tell) as counts:
         inputs = load(asn, psfmask=psfmask, options=options, allow_outside=allow_outside)
         counts.append(count_inputs(inputs))

@@ -17,6 +17,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import serialize_executable
 from jax.experimental.compilation_cache import compilation_cache
 
@@ -32,7 +34,8 @@ logger = logging.getLogger("coronjax")
 KEPT = 32  # programs in the folder; those used longest ago go first
 _SUFFIX = ".program"
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
-_loaded: dict[str, Callable[..., Any]] = {}  # by key
+_loaded: dict[Path, Callable[..., Any]] = {}
+_ahead: dict[Path, Future[Callable[..., Any] | None]] = {}  # of `load_ahead`
 
 
 @contextmanager
@@ -51,6 +54,26 @@ def programs_kept_in(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         _folder.reset(token)
+
+
+def load_ahead(folder: Path | None) -> None:
+    """Begin to link the program used last, in a thread of its own: most often it is the one that will be asked for.
+
+    Linking takes a third of a second, in which files can be read. Nothing is done where this process has a program
+    already, or where none in the folder was made by these versions on this processor.
+
+    Args:
+        folder: that of `programs_kept_in`; None: nothing is kept.
+
+    Example:
+        >>> load_ahead(None)
+    """
+    if folder is None or _loaded or _ahead:
+        return
+    newest = _used_last_first(folder, f"{_setting()}-*")[:1]
+    thread = ThreadPoolExecutor(1)
+    _ahead.update((path, thread.submit(_read, path)) for path in newest)
+    thread.shutdown(wait=False)
 
 
 class kept_program:
@@ -85,11 +108,12 @@ class kept_program:
         folder = _folder.get()
         if folder is None or any(_is_of_many(leaf) for leaf in leaves):
             return self.jitted(*arguments, **static)
-        key = _key(self._function, leaves, structure, static)
-        if key not in _loaded:
-            path = folder / f"{key}{_SUFFIX}"
-            _loaded[key] = _read(path) or self._make(path, leaves, structure, static)
-        return _loaded[key](*leaves)
+        path = folder / f"{_setting()}-{_key(self._function, leaves, structure, static)}{_SUFFIX}"
+        if path not in _loaded:
+            begun = _ahead.pop(path, None)
+            program = _read(path) if begun is None else begun.result()
+            _loaded[path] = program or self._make(path, leaves, structure, static)
+        return _loaded[path](*leaves)
 
     def _make(self, path: Path, leaves: list[Any], structure: Any, static: dict[str, Any]) -> Callable[..., Any]:
         """Compile, and write the program."""
@@ -97,18 +121,20 @@ class kept_program:
 
         def flat(*leaves: Any) -> list[Any]:
             result, form = jax.tree.flatten(self._function(*jax.tree.unflatten(structure, leaves), **static))
-            results.append(jax.tree.unflatten(form, range(len(result))))
-            return result
+            places: dict[int, int] = {}  # one array that stands in several places is computed, and kept, once
+            numbers = [places.setdefault(id(leaf), len(places)) for leaf in result]
+            results.append(jax.tree.unflatten(form, numbers))
+            return list({id(leaf): leaf for leaf in result}.values())
 
         with _jax_cache_off():  # what comes out of it cannot be kept a second time
             compiled = jax.jit(flat).lower(*leaves).compile()
-        form = jax.tree.structure(results[-1])
+        result = results[-1]
         _give_back_memory()
         try:
-            _write(path, pickle.dumps((*serialize_executable.serialize(compiled), results[-1])))
+            _write(path, pickle.dumps((*serialize_executable.serialize(compiled), result)))
         except (OSError, ValueError, TypeError, pickle.PicklingError) as error:
             logger.info("the compiled program is not kept: %s", error)
-        return lambda *leaves: jax.tree.unflatten(form, compiled(*leaves))
+        return lambda *leaves: _filled(result, compiled(*leaves))
 
 
 @contextmanager
@@ -123,18 +149,22 @@ def _jax_cache_off() -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def _key(function: Callable[..., Any], leaves: list[Any], structure: Any, static: dict[str, Any]) -> str:
+def _setting() -> str:
+    """Digest of what all programs of a process depend on; one that another setting made may not even link."""
     device = jax.devices()[0]
-    described = (
-        f"{function.__module__}.{function.__qualname__}",
-        str(structure),
-        [_kind(leaf) for leaf in leaves],
-        sorted(static.items()),
-        _sources(),
-        (jax.__version__, jax.lib.__version__, device.platform, device.device_kind, _processor()),
-        (os.environ.get("XLA_FLAGS"), jnp.result_type(float).name, sorted(map(str, jax.config.values.items()))),
-    )
-    return hashlib.sha256(repr(described).encode()).hexdigest()
+    versions = jax.__version__, jax.lib.__version__, device.platform, device.device_kind, os.environ.get("XLA_FLAGS")
+    return _digest(_sources(), _processor(), *versions)
+
+
+def _key(function: Callable[..., Any], leaves: list[Any], structure: Any, static: dict[str, Any]) -> str:
+    """Digest of what a program depends on besides."""
+    settings = jnp.result_type(float).name, sorted(map(str, jax.config.values.items()))
+    name = f"{function.__module__}.{function.__qualname__}"
+    return _digest(name, str(structure), [_kind(leaf) for leaf in leaves], sorted(static.items()), settings)
+
+
+def _digest(*described: Any) -> str:
+    return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
 
 
 def _is_of_many(leaf: Any) -> bool:
@@ -183,8 +213,12 @@ def _read(path: Path) -> Callable[..., Any] | None:
         return None
     os.utime(path)
     _give_back_memory()
-    form = jax.tree.structure(result)
-    return lambda *leaves: jax.tree.unflatten(form, loaded(*leaves))
+    return lambda *leaves: _filled(result, loaded(*leaves))
+
+
+def _filled(result: Any, arrays: list[Any]) -> Any:
+    """The result of a function with arrays in place of their numbers."""
+    return jax.tree.map(lambda number: arrays[number], result)
 
 
 def _give_back_memory() -> None:
@@ -197,7 +231,7 @@ def _give_back_memory() -> None:
 @functools.cache
 def _register_lapack() -> None:
     """XLA finds LAPACK once a decomposition has been lowered in this process; a program that was read lowers none."""
-    jax.jit(jnp.linalg.eigh).lower(jnp.eye(2))
+    jax.jit(jax.lax.linalg.cholesky).lower(np.eye(2, dtype=np.float32))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -207,6 +241,10 @@ def _write(path: Path, content: bytes) -> None:
     with os.fdopen(handle, "wb") as file:
         file.write(content)
     os.replace(name, path)
-    oldest_first = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda other: other.stat().st_mtime)
-    for other in oldest_first[:-KEPT]:
+    for other in _used_last_first(path.parent)[KEPT:]:
         other.unlink(missing_ok=True)
+
+
+def _used_last_first(folder: Path, name: str = "*") -> list[Path]:
+    """The programs of a folder."""
+    return sorted(folder.glob(f"{name}{_SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)

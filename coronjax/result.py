@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .cube import Cube
+from .cube import VARIANCES, Cube
 from .io import products
 from .io.pending import Pending
 from .ops import APERTURE_RADII
@@ -273,7 +273,7 @@ def _own_planes(cube: Cube, index: int, exposure: Exposure) -> Cube:
     n = exposure.shape[0]
     own = {f.name: getattr(cube, f.name) for f in dataclasses.fields(Cube)}
     own = {name: None if array is None else array[index, :n] for name, array in own.items()}
-    for name in ("var_poisson", "var_rnoise", "var_flat"):
+    for name in VARIANCES:
         kept = getattr(exposure.cube, name)
         if own[name] is None and kept is not None:  # another exposure has none, so that it took no part
             own[name] = np.where((np.asarray(own["dq"]) & 1) != 0, np.float32(np.nan), kept)

@@ -45,19 +45,19 @@ def remove_star(
     Returns:
         `Removed`.
     """
-    dtype, working = science.sci.dtype, frames.image.dtype
+    dtype, working = science.sci.dtype, jnp.dtype(options.precision)
+    frames = eqx.tree_at(lambda f: f.image, frames, frames.image.astype(working))
     if known.blur is not None:
         science, frames = by_each(partial(blurred, options=options), science, frames, known.blur)
     registration = register_references(planes, valid, frames, science.valid, known, options)
     aligned = align_references(planes, registration, known.blur, options)
-    # The products' precision: what psfalign holds is what is subtracted.
-    images, fit, used = aligned.image.astype(dtype), None, science.valid
+    fit, used = None, science.valid
     if not options.klip.use_repaired:
         used = used & jnp.any(frames.measured, axis=(1, 2))  # a blank integration leaves no pixel to fit
         fit = fit_pixels(frames.measured, aligned.measured, valid_science=used, valid_references=valid)
     subtracted = whole(
         klip(
-            *(frames.image, images.astype(working)),
+            *(frames.image, aligned.image.astype(working)),
             options=options.klip,
             fit=fit,
             valid_science=used,
@@ -70,7 +70,7 @@ def remove_star(
     fitted = jnp.ones(known.psf_mask.shape, bool) if fit is None else fit
     # One zone, the whole frame.
     return Removed(
-        Aligned(images, jnp.sqrt(aligned.variance).astype(dtype), dq),
+        Aligned(aligned.image, jnp.sqrt(aligned.variance).astype(dtype), dq),
         registration,
         psfsub,
         shared,

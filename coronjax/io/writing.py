@@ -40,7 +40,7 @@ def write_atomically(hdus: fits.HDUList, path: str | Path) -> Path:
     """
     path = Path(path)
     with _replacing(path, "the product") as file:
-        hdus.writeto(file, checksum=True)
+        hdus.writeto(file, checksum=True, output_verify="ignore")
     return path
 
 

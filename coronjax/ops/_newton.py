@@ -1,16 +1,18 @@
 """Damped Newton steps in two parameters, as an optax transformation, and the loop that runs it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 if TYPE_CHECKING:
     import optax
 
-Objective = Callable[[Array], tuple[Array, Array, Array]]
+Derivatives = tuple[Array, Array, Array]  # value, gradient, Hessian
+Seen = TypeVar("Seen")
 
 
 class NewtonState(NamedTuple):
@@ -24,12 +26,24 @@ class NewtonState(NamedTuple):
     step_size: Float[Array, ""]
 
 
-class Minimum(NamedTuple):
+class Minimum(NamedTuple, Generic[Seen]):
     """Where a minimisation ended."""
 
     params: Float[Array, "2"]
+    seen: Seen  # there
     converged: Bool[Array, ""]
     n_iterations: Int[Array, ""]
+
+
+class _Search(NamedTuple, Generic[Seen]):
+    """Where a minimisation is: at its last point, once it searches no longer."""
+
+    params: Array
+    state: NewtonState
+    seen: Seen  # at the point before
+    steps: Array
+    searching: Array
+    ended: Array
 
 
 def damped_newton(max_step: float = 0.5) -> "optax.GradientTransformationExtraArgs":
@@ -68,9 +82,9 @@ def damped_newton(max_step: float = 0.5) -> "optax.GradientTransformationExtraAr
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), best, state)
         low, _ = eigenvalues(best.curvature)
         positive = best.curvature + jnp.maximum(-2 * low, 0) * jnp.eye(2, dtype=params.dtype)
-        step = -inverse(positive) @ best.gradient
+        step = -times(inverse(positive), best.gradient)
         radius = jnp.where(better, best.radius, best.step_size / 4)
-        length = jnp.linalg.norm(step)
+        length = jnp.sqrt(jnp.sum(step**2))
         step = step * (radius / jnp.maximum(length, radius))
         best = best._replace(step_size=jnp.minimum(length, radius), radius=jnp.minimum(2 * radius, max_step))
         return best.params + step - params, best
@@ -78,15 +92,23 @@ def damped_newton(max_step: float = 0.5) -> "optax.GradientTransformationExtraAr
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def minimise(objective: Objective, start: Array, max_iterations: int | Array) -> Minimum:
+def minimise(
+    look: Callable[[Array], Seen],
+    objective: Callable[[Seen], Derivatives],
+    start: Array,
+    unseen: Seen,
+    max_iterations: int | Array,
+) -> Minimum[Seen]:
     """Run `damped_newton` until a step is shorter than the square root of the rounding error.
 
     Convergence is quadratic, so the point that this last step reaches is as good as rounding allows.
 
     Args:
-        objective: value, gradient and Hessian at a point.
+        look: what there is to see at a point.
+        objective: value, gradient and Hessian from that.
         start: first point.
-        max_iterations: most evaluations of `objective`; traced.
+        unseen: zeros of the form of what is seen.
+        max_iterations: most steps; traced.
 
     Returns:
         `Minimum`; without convergence it is the best point seen.
@@ -96,32 +118,44 @@ def minimise(objective: Objective, start: Array, max_iterations: int | Array) ->
     transform = damped_newton()
     tolerance = jnp.sqrt(jnp.finfo(start.dtype).eps)
 
-    def unfinished(carry: tuple[Array, NewtonState, Array]) -> Array:
-        _, state, count = carry
-        return (state.step_size > tolerance) & (count < max_iterations)
+    def iterate(search: _Search[Seen]) -> _Search[Seen]:
+        seen = look(search.params)
+        value, gradient, curvature = objective(seen)
+        step, state = transform.update(gradient, search.state, search.params, value=value, curvature=curvature)
+        state = jax.tree.map(lambda new, old: jnp.where(search.searching, new, old), state, search.state)
+        count = search.steps + search.searching
+        near = state.step_size <= tolerance
+        on = search.searching & ~near & (count < max_iterations)
+        following = jnp.where(near | on, optax.apply_updates(search.params, step), state.params)
+        params = jnp.where(search.searching, following, search.params)
+        # The loop looks at the last point too: to do so after it would be the same code once more.
+        return _Search(params, state, seen, count, on, ~search.searching)
 
-    def iterate(carry: tuple[Array, NewtonState, Array]) -> tuple[Array, NewtonState, Array]:
-        params, state, count = carry
-        value, gradient, curvature = objective(params)
-        step, state = transform.update(gradient, state, params, value=value, curvature=curvature)
-        return optax.apply_updates(params, step), state, count + 1
+    searching = jnp.asarray(max_iterations) > 0
+    none = jnp.zeros((), jnp.int32)
+    first = _Search(start, transform.init(start), unseen, none, searching, jnp.zeros((), bool))
+    end = jax.lax.while_loop(lambda search: ~search.ended, iterate, first)
+    return Minimum(end.params, end.seen, end.state.step_size <= tolerance, end.steps)
 
-    first = (start, transform.init(start), jnp.zeros((), jnp.int32))
-    params, state, count = jax.lax.while_loop(unfinished, iterate, first)
-    converged = state.step_size <= tolerance
-    return Minimum(jnp.where(converged, params, state.params), converged, count)
+
+# Matrices of two or three rows are multiplied and inverted element by element: of a call for each, the compiler makes a
+# kernel, and compiling those took longer than registering.
 
 
 def eigenvalues(matrix: Float[Array, "2 2"]) -> tuple[Array, Array]:
     """The eigenvalues of a symmetric matrix, ascending."""
-    mean = (matrix[0, 0] + matrix[1, 1]) / 2
-    half_gap = jnp.hypot((matrix[0, 0] - matrix[1, 1]) / 2, matrix[0, 1])
+    first, second = matrix[0, 0], matrix[1, 1]
+    mean, half_gap = (first + second) / 2, jnp.sqrt(((first - second) / 2) ** 2 + matrix[0, 1] ** 2)
     return mean - half_gap, mean + half_gap
 
 
 def inverse(matrix: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
     """The inverse of a symmetric matrix, by its cofactors; zero where it is singular."""
-    (a, b), (_, d) = matrix
-    determinant = a * d - b * b
-    cofactors = jnp.stack([jnp.stack([d, -b]), jnp.stack([-b, a])])
+    determinant = matrix[0, 0] * matrix[1, 1] - matrix[0, 1] ** 2
+    cofactors = matrix[::-1, ::-1] * np.array([[1, -1], [-1, 1]], matrix.dtype)
     return jnp.where(determinant != 0, cofactors / jnp.where(determinant != 0, determinant, 1), 0)
+
+
+def times(symmetric: Float[Array, "n n"], other: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+    """A symmetric matrix times a vector or a matrix."""
+    return jnp.sum(symmetric.reshape(*symmetric.shape, *(1,) * (other.ndim - 1)) * other[:, None], axis=0)

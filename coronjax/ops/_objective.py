@@ -14,9 +14,7 @@ from ._correlation import (
     product_series,
     square_spectrum,
 )
-from ._newton import Minimum, eigenvalues, inverse, minimise
-
-Derivatives = tuple[Array, Array, Array]
+from ._newton import Derivatives, Minimum, eigenvalues, inverse, minimise, times
 
 
 class Moving(NamedTuple):
@@ -105,13 +103,16 @@ def solve(
     start = _coarse_start(correlated, moving, weighted, energy, search, prefer_near)
     unit = jnp.where(energy > 0, energy, 1)
 
-    def objective(shift: Array) -> Derivatives:
-        value, gradient, curvature = _projected(product.derivatives(shift), _power(weighted, shift))
+    def look(shift: Array) -> tuple[Derivatives, Derivatives]:
+        return product.derivatives(shift), _power(weighted, shift)
+
+    def objective(seen: tuple[Derivatives, Derivatives]) -> Derivatives:
+        value, gradient, curvature = _projected(*seen)
         return value / unit, gradient / unit, curvature / unit
 
-    minimum = minimise(objective, start, max_iterations)
-    cross, power = product.derivatives(minimum.params), _power(weighted, minimum.params)
-    found = _describe(cross, power, minimum, (power[0] > weighted.floor) & (energy > floor))
+    zeros = jnp.zeros((), start.dtype), jnp.zeros(2, start.dtype), jnp.zeros((2, 2), start.dtype)
+    minimum = minimise(look, objective, start, (zeros, zeros), max_iterations)
+    found = _describe(minimum, (minimum.seen[1][0] > weighted.floor) & (energy > floor))
     return found if weighted.mean is None else found._replace(means=_means(moving, weighted, found.shift))
 
 
@@ -130,7 +131,7 @@ def _power(weighted: Weighted, shift: Array) -> Derivatives:
         return q, dq, ddq
     m, dm, ddm = weighted.mean.derivatives(shift)
     n = weighted.total
-    return q - m**2 / n, dq - 2 * m * dm / n, ddq - 2 * (jnp.outer(dm, dm) + m * ddm) / n
+    return q - m**2 / n, dq - 2 * m * dm / n, ddq - 2 * (dm[:, None] * dm + m * ddm) / n
 
 
 def _coarse_start(
@@ -162,34 +163,35 @@ def _integer_shifts(n: int, search: int | None) -> np.ndarray:
     return np.arange(-reach, min(reach + 1, n - reach))
 
 
-def _projected(product: Derivatives, power: Derivatives) -> Derivatives:
+def _projected(cross: Derivatives, power: Derivatives) -> Derivatives:
     """Half the objective with the scale eliminated, less a constant: -c^2 / 2q, its gradient and Hessian."""
-    (c, dc, ddc), (q, dq, ddq) = product, power
+    (c, dc, ddc), (q, dq, ddq) = cross, power
     q = jnp.where(q > 0, q, 1)
     scale = c / q
     slope = (dc - scale * dq) / q  # of the scale
     gradient = -scale * (dc - scale * dq / 2)
-    curvature = -scale * (ddc - scale * ddq / 2) - q * jnp.outer(slope, slope)
+    curvature = -scale * (ddc - scale * ddq / 2) - q * slope[:, None] * slope
     return jnp.where(c > 0, -scale * c / 2, 0), gradient, curvature
 
 
-def _describe(product: Derivatives, power: Derivatives, minimum: Minimum, structured: Array) -> Solution:
+def _describe(minimum: Minimum[tuple[Derivatives, Derivatives]], structured: Array) -> Solution:
     """Scale and relative curvature at the minimum, and whether that curvature is more than rounding."""
-    (c, dc, ddc), (q, dq, ddq) = product, power
+    (c, dc, ddc), (q, dq, ddq) = minimum.seen
     usable = structured & (q > 0) & (c != 0)
     c, q = jnp.where(usable, c, 1), jnp.where(usable, q, 1)
     cross = dq / q - dc / c
     of_shift = ddq / (2 * q) - ddc / c
-    reduced = of_shift - jnp.outer(cross, cross)  # the scale eliminated
+    reduced = of_shift - cross[:, None] * cross  # the scale eliminated
     determined = usable & (eigenvalues(reduced)[0] > 1e4 * jnp.finfo(c.dtype).eps)
     of_shift_inverse = inverse(jnp.where(determined, reduced, jnp.eye(2, dtype=c.dtype)))
-    column = -of_shift_inverse @ cross
-    corner = 1 - cross @ column
+    column = -times(of_shift_inverse, cross)
+    corner = 1 - jnp.sum(cross * column)
+    rows = jnp.concatenate([of_shift_inverse, column[:, None]], axis=1), jnp.append(column, corner)[None]
     return Solution(
         jnp.where(determined, minimum.params, 0),
         jnp.where(determined, c / q, 1),
         jnp.where(determined, c, 1),
-        jnp.block([[of_shift_inverse, column[:, None]], [column[None], corner[None, None]]]),
+        jnp.concatenate(rows),
         determined,
         minimum.converged & determined,
         minimum.n_iterations,

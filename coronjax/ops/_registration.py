@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Int
 
+from ._newton import times
 from ._objective import Moving, Solution, Weighted, prepare, solve, weigh, weighted_mean
 from ._registration_errors import block_sums, by_covariance, contraction, shifted_variance
 from .shift import shift_derivatives
@@ -98,10 +99,10 @@ def _polish(found: Solution, images: Images) -> Registration:
         left = left - level
     residual = left * weight
     slope = [jnp.sum(image * weight * residual) for image in tangents]
-    step = found.inverse @ jnp.stack(slope) / found.slope_unit
+    step = times(found.inverse, jnp.stack(slope)) / found.slope_unit
     step = jnp.where(found.converged, step, 0)
     if found.means is not None:  # the level follows the other three
-        level = jnp.where(found.determined, level - found.scale * found.means @ step, 0)
+        level = jnp.where(found.determined, level - found.scale * jnp.sum(found.means * step), 0)
     total = jnp.sum(weight**2)
     rms = _root(jnp.sum(residual**2) / jnp.where(total > 0, total, 1))
     by_noise, by_mismatch, left_over = _errors(found, *jax.lax.stop_gradient((images, tangents, residual)))
@@ -135,11 +136,11 @@ def _errors(
         if images.moving_variance is not None:
             variance = variance + found.scale**2 * shifted_variance(images.moving_variance, found.shift)
     sums = block_sums(tangents, images.weight, found.means, unweighted, variance)
-    noise = by_covariance(found, sums.noise)
+    noise, blocks = by_covariance(found, sums)
     if variance is None:  # corrected for the parameters taken from the residuals
         n_pixels, n_fitted = jnp.count_nonzero(counts), 3 if found.means is None else 4
         noise = noise * (n_pixels / jnp.maximum(n_pixels - n_fitted, 1)).astype(residual.dtype)
-    mismatch = jnp.maximum(by_covariance(found, sums.blocks) - noise, 0)
+    mismatch = jnp.maximum(blocks - noise, 0)
     units = jnp.stack([1.0, 1.0, jnp.abs(found.scale)]).astype(residual.dtype)
     by_noise, by_rest = (jnp.where(found.determined, jnp.sqrt(square) * units, 0) for square in (noise, mismatch))
     return by_noise, by_rest, contraction(found, sums.normal)

@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from ._newton import inverse
+from ._newton import inverse, times
 from ._objective import Solution
 
 BLOCK = 8  # pixels: holds a resolution element or two
@@ -44,25 +45,26 @@ def block_sums(
     noisy = pulls if variance is None else [slope * variance for slope in slopes]
     normal = [slopes[i] * tangents[j] for i, j in _PAIRS]
     noise = [noisy[i] * (pulls if variance is None else slopes)[j] for i, j in _PAIRS]
-    sums = _in_blocks([*normal, *noise, *pulls])
-    total = [jnp.sum(block) for block in sums[: 2 * len(_PAIRS)]]
-    pulled = sums[2 * len(_PAIRS) :]
-    blocks = [jnp.sum(pulled[i] * pulled[j]) for i, j in _PAIRS]
-    return Sums(_symmetric(total[: len(_PAIRS)]), _symmetric(total[len(_PAIRS) :]), _symmetric(blocks))
+    sums = jnp.stack(_in_blocks([*normal, *noise, *pulls]))
+    of_normal, of_noise = jnp.sum(sums[:-3], axis=(1, 2)).reshape(2, len(_PAIRS))[:, _PLACES]
+    pulled = sums[-3:]
+    return Sums(of_normal, of_noise, jnp.sum(pulled[:, None] * pulled, axis=(2, 3)))
 
 
-def by_covariance(found: Solution, scatter: Float[Array, "3 3"]) -> Float[Array, "3"]:
-    """Variances of the parameters (sx, sy, log scale) from the covariance of the gradient."""
-    covariance = found.inverse @ scatter @ found.inverse / found.slope_unit**2
-    return jnp.maximum(jnp.diagonal(covariance), 0)
+def by_covariance(found: Solution, sums: Sums) -> tuple[Float[Array, "3"], Float[Array, "3"]]:
+    """Variances of the parameters (sx, sy, log scale) from the covariance of the gradient: by noise, by blocks."""
+    scatter = jnp.stack([sums.noise, sums.blocks])[:, None]
+    covariance = jnp.sum(found.inverse[:, :, None] * found.inverse[:, None] * scatter, axis=(2, 3))
+    by_noise, by_blocks = jnp.maximum(covariance / found.slope_unit**2, 0)
+    return by_noise, by_blocks
 
 
 def contraction(found: Solution, normal: Float[Array, "3 3"]) -> Float[Array, ""]:
     """What a Gauss-Newton step leaves of an error in the shift next to the minimum; scale and level eliminated."""
     cross, corner = normal[:2, 2], jnp.where(normal[2, 2] > 0, normal[2, 2], 1)
-    gauss_newton = (normal[:2, :2] - jnp.outer(cross, cross) / corner) / corner
-    ratio = inverse(gauss_newton) @ inverse(found.inverse[:2, :2]) - jnp.eye(2, dtype=normal.dtype)
-    half, determinant = jnp.trace(ratio) / 2, ratio[0, 0] * ratio[1, 1] - ratio[0, 1] * ratio[1, 0]
+    gauss_newton = (normal[:2, :2] - cross[:, None] * cross / corner) / corner
+    ratio = times(inverse(gauss_newton), inverse(found.inverse[:2, :2])) - jnp.eye(2, dtype=normal.dtype)
+    half, determinant = (ratio[0, 0] + ratio[1, 1]) / 2, ratio[0, 0] * ratio[1, 1] - ratio[0, 1] * ratio[1, 0]
     return jnp.abs(half) + jnp.sqrt(jnp.maximum(half**2 - determinant, 0))
 
 
@@ -76,11 +78,7 @@ def shifted_variance(variance: Float[Array, "y x"], shift: Float[Array, "2"]) ->
 
 
 _PAIRS = ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2))  # of a symmetric matrix
-
-
-def _symmetric(values: list[Array]) -> Float[Array, "3 3"]:
-    xx, xy, yy, xb, yb, bb = values
-    return jnp.stack([xx, xy, xb, xy, yy, yb, xb, yb, bb]).reshape(3, 3)
+_PLACES = np.array([[0, 1, 3], [1, 2, 4], [3, 4, 5]])  # of those in it
 
 
 def _in_blocks(images: list[Array]) -> tuple[Array, ...]:

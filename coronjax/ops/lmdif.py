@@ -96,26 +96,24 @@ def follow_lmdif(
     Source: align_refs of jwst 3.0.0 registers by scipy.optimize.leastsq, which is lmdif.
     """
     targets, moving, weight = jax.lax.stop_gradient((targets, *whole((moving, weight))))
-    start = jnp.array([0.0, 0.0, 1.0], targets.dtype)
+    start = jnp.array([0.0, 0.0, 1.0], jnp.result_type(targets, moving, weight))
 
-    def one(plane: tuple[Array, Array, Registration], shared: tuple) -> LeastSquares:
-        target, counts, found = plane
+    def one(plane: tuple[Array, Array], shared: tuple) -> LeastSquares:
+        target, follow = plane
         moving, weight, start = shared
 
         def residual(params: Array) -> Array:
             return (target - params[2] * fourier_shift(moving, params[:2])) * weight
 
-        def stays() -> LeastSquares:
-            return LeastSquares(jnp.append(found.shift, found.scale), found.converged, found.n_iterations)
+        none = LeastSquares(start, jnp.zeros((), bool), jnp.zeros((), jnp.int32))
+        return jax.lax.cond(follow, lambda: lmdif(residual, start, max_evaluations=MAX_EVALUATIONS), lambda: none)
 
-        slow = counts & found.converged & (found.contraction > SLOW)
-        return jax.lax.cond(slow, lambda: lmdif(residual, start, max_evaluations=MAX_EVALUATIONS), stays)
-
-    planes = targets, valid, jax.lax.stop_gradient(registration)
-    stopped = by_planes(one, planes, (moving, weight, start))
+    slow = valid & registration.converged & (jax.lax.stop_gradient(registration.contraction) > SLOW)
+    stopped = by_planes(one, (targets, slow), (moving, weight, start))
 
     def moved_to(value: Array, place: Array) -> Array:
-        return value + jax.lax.stop_gradient(place - value)
+        follow = slow.reshape(-1, *(1,) * (value.ndim - 1))
+        return value + jax.lax.stop_gradient(jnp.where(follow, place - value, 0))
 
     return eqx.tree_at(
         lambda r: (r.shift, r.scale, r.converged, r.n_iterations),
@@ -123,8 +121,8 @@ def follow_lmdif(
         (
             moved_to(registration.shift, stopped.params[:, :2]),
             moved_to(registration.scale, stopped.params[:, 2]),
-            stopped.converged,
-            stopped.n_evaluations,
+            jnp.where(slow, stopped.converged, registration.converged),
+            jnp.where(slow, stopped.n_evaluations, registration.n_iterations),
         ),
     )
 
