@@ -35,6 +35,7 @@ KEPT = 32  # programs in the folder; those used longest ago go first
 _SUFFIX = ".program"
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
 _loaded: dict[Path, Callable[..., Any]] = {}
+_writing: list[Future[None]] = []
 _ahead: dict[Path, Future[Callable[..., Any] | None]] = {}  # of `load_ahead`
 
 
@@ -43,7 +44,7 @@ def programs_kept_in(folder: Path | None) -> Iterator[None]:
     """Keep the programs of functions marked by `kept_program` in a folder, for the length of a `with` block.
 
     Args:
-        folder: made where it is missing; None keeps nothing.
+        folder: made where it is missing; None keeps nothing. What is kept is in it when the block ends.
 
     Example:
         >>> with programs_kept_in(None):
@@ -54,6 +55,8 @@ def programs_kept_in(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         _folder.reset(token)
+        while _writing:
+            _writing.pop().result()
 
 
 def load_ahead(folder: Path | None) -> None:
@@ -70,10 +73,8 @@ def load_ahead(folder: Path | None) -> None:
     """
     if folder is None or _loaded or _ahead:
         return
-    newest = _used_last_first(folder, f"{_setting()}-*")[:1]
-    thread = ThreadPoolExecutor(1)
-    _ahead.update((path, thread.submit(_read, path)) for path in newest)
-    thread.shutdown(wait=False)
+    for newest in _used_last_first(folder, f"{_setting()}-*")[:1]:
+        _ahead[newest] = _in_thread(_read, newest)
 
 
 class kept_program:
@@ -130,10 +131,7 @@ class kept_program:
             compiled = jax.jit(flat).lower(*leaves).compile()
         result = results[-1]
         _give_back_memory()
-        try:
-            _write(path, pickle.dumps((*serialize_executable.serialize(compiled), result)))
-        except (OSError, ValueError, TypeError, pickle.PicklingError) as error:
-            logger.info("the compiled program is not kept: %s", error)
+        _writing.append(_in_thread(_keep, path, compiled, result))  # it runs in the meantime
         return lambda *leaves: _filled(result, compiled(*leaves))
 
 
@@ -234,6 +232,21 @@ def _register_lapack() -> None:
     jax.jit(jax.lax.linalg.cholesky).lower(np.eye(2, dtype=np.float32))
 
 
+def _in_thread(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    thread = ThreadPoolExecutor(1)
+    future = thread.submit(work, *arguments)
+    thread.shutdown(wait=False)
+    return future
+
+
+def _keep(path: Path, compiled: Any, result: Any) -> None:
+    """Write a program, or say why not."""
+    try:
+        _write(path, pickle.dumps((*serialize_executable.serialize(compiled), result)))
+    except (OSError, ValueError, TypeError, pickle.PicklingError) as error:
+        logger.info("the compiled program is not kept: %s", error)
+
+
 def _write(path: Path, content: bytes) -> None:
     """Write whole or not at all, and make room."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -246,5 +259,12 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _used_last_first(folder: Path, name: str = "*") -> list[Path]:
-    """The programs of a folder."""
-    return sorted(folder.glob(f"{name}{_SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    """The programs of a folder; those that another process takes away meanwhile count as old."""
+
+    def used(path: Path) -> float:
+        try:
+            return path.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    return sorted(folder.glob(f"{name}{_SUFFIX}"), key=used, reverse=True)

@@ -138,7 +138,7 @@ def _trusted(dq: Array, weights: Array, measured: Array, valid_science: Array, v
     """Flags of the exposure, with those pixels out of use where the star's model rests on repaired pixels."""
     share = jnp.abs(jnp.sum(jnp.where(valid_science[:, None], weights, 0), axis=0)) * valid
     total = jnp.sum(share)
-    repaired = jnp.tensordot(share, jnp.where(measured, 0.0, 1.0).astype(share.dtype), 1)
+    repaired = jnp.tensordot(share, jnp.where(measured, 0.0, 1.0).astype(share.dtype), 1, precision="highest")
     flags = jnp.uint32(DQ.DO_NOT_USE.value | DQ.FLUX_ESTIMATED.value)
     return jnp.where((repaired > _REPAIRED * total) & (total > 0), dq | flags, dq)
 

@@ -32,6 +32,7 @@ print(len(traced), sorted(found), found["values"].tolist(), round(float(found["a
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "_loaded", {})
+    monkeypatch.setattr(programs, "_ahead", {})
 
 
 def doubling() -> tuple[programs.kept_program, list[int]]:
@@ -76,13 +77,42 @@ def test_a_damaged_program_is_made_again(tmp_path: Path, fresh: None, monkeypatc
     double, traced = doubling()
     with programs.programs_kept_in(tmp_path):
         double(jnp.ones(3))
-        whole = files(tmp_path)[0].read_bytes()
-        for content in (b"", b"no program", whole[: len(whole) // 2]):
-            files(tmp_path)[0].write_bytes(content)
-            monkeypatch.setattr(programs, "_loaded", {})
+    whole = files(tmp_path)[0].read_bytes()
+    for content in (b"", b"no program", whole[: len(whole) // 2]):
+        files(tmp_path)[0].write_bytes(content)
+        monkeypatch.setattr(programs, "_loaded", {})
+        with programs.programs_kept_in(tmp_path):
             assert jnp.all(double(jnp.ones(3)) == 2)
     assert traced == [2, 2, 2, 2]
     assert files(tmp_path)[0].stat().st_size > len(whole) // 2
+
+
+def test_the_one_used_last_is_linked_ahead(tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    double, traced = doubling()
+    with programs.programs_kept_in(tmp_path):
+        double(jnp.ones(3))
+        double(jnp.ones(4))
+    first, last = sorted(files(tmp_path), key=lambda path: path.stat().st_mtime)
+    os.utime(first, (0, 0))
+    (tmp_path / f"other-{last.name}").write_bytes(b"of another processor, and newer")
+    monkeypatch.setattr(programs, "_loaded", {})
+    read = []
+    monkeypatch.setattr(programs, "_read", lambda path, read_from=programs._read: read.append(path) or read_from(path))
+    programs.load_ahead(tmp_path)
+    with programs.programs_kept_in(tmp_path):
+        assert double(jnp.ones(4)).tolist() == [2.0] * 4
+        assert double(jnp.ones(3)).tolist() == [2.0] * 3
+    assert read == [last, first]
+    assert traced == [2, 2]
+
+
+def test_programs_that_vanish_are_no_error(tmp_path: Path, fresh: None) -> None:
+    programs.load_ahead(tmp_path / "nowhere")
+    (tmp_path / "gone.program").symlink_to(tmp_path / "nothing")
+    double, _ = doubling()
+    with programs.programs_kept_in(tmp_path):
+        assert double(jnp.ones(3)).tolist() == [2.0] * 3
+    assert len(files(tmp_path)) == 2
 
 
 def test_nothing_is_kept_unasked_or_under_a_transformation(tmp_path: Path, fresh: None) -> None:

@@ -71,7 +71,8 @@ def aperture_error(
         known = good & (speckles > 0)
         spread = mask * jnp.where(known, jnp.sqrt(jnp.where(known, speckles, 1)), 0)
         rows, columns = (_correlation(n, resolution, spread.dtype) for n in spread.shape)
-        total += jnp.sum(spread * (rows @ spread @ columns)) * factor**2
+        smooth = jnp.matmul(jnp.matmul(rows, spread, precision="highest"), columns, precision="highest")
+        total += jnp.sum(spread * smooth) * factor**2
     return jnp.where(total > 0, jnp.sqrt(jnp.where(total > 0, total, 1)), 0)
 
 

@@ -157,7 +157,8 @@ def refine_position(
         # the source is linear in (a, b, a x, a y) to first order about the present centre
         basis = jnp.stack([shape, jnp.ones_like(shape), 2 * sharpness * dx * shape, 2 * sharpness * dy * shape])
         weighted = basis * (shape * good)
-        solution, enough = _solve(jnp.einsum("iyx,jyx->ij", weighted, basis), jnp.einsum("iyx,yx->i", weighted, values))
+        normal = jnp.einsum("iyx,jyx->ij", weighted, basis, precision="highest")
+        solution, enough = _solve(normal, jnp.einsum("iyx,yx->i", weighted, values, precision="highest"))
         amplitude = solution[0]
         found = enough & (amplitude > 0)
         step = jnp.where(found, solution[2:] / jnp.where(found, amplitude, 1), 0)

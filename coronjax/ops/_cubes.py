@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ._blocks import Block, all_blocks, over_blocks
-from ._zones import Centred, times
+from ._zones import Centred, Stack, times
 
 _PIXELS = 2048  # of a block, whose frames and modes stay in the cache while they are used
 
@@ -33,7 +33,7 @@ class Expanded(eqx.Module):
 
 
 @jax.custom_jvp
-def cubes(aims: Centred, references: Centred, used: Array | None, star: Weighted, modes: Expanded) -> Array:
+def cubes(aims: Centred, references: Stack, used: Array | None, star: Weighted, modes: Expanded) -> Array:
     """The residuals, `[number frame pixel]`; their derivative is that of the matrix product, `matrix_product`."""
 
     def sums() -> Array:
@@ -45,14 +45,14 @@ def cubes(aims: Centred, references: Centred, used: Array | None, star: Weighted
 
 @cubes.defjvp
 def _cubes_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    def sums(aims: Centred, references: Centred, used: Array | None, star: Weighted, _: Expanded) -> Array:
+    def sums(aims: Centred, references: Stack, used: Array | None, star: Weighted, _: Expanded) -> Array:
         return matrix_product(aims, references, used, star, size=references.frames.shape[1])
 
     return cubes(*primals), jax.jvp(sums, primals, tangents)[1]
 
 
 def matrix_product(
-    aims: Centred, references: Centred, used: Array | None, star: Weighted, *, size: int | None = None
+    aims: Stack, references: Stack, used: Array | None, star: Weighted, *, size: int | None = None
 ) -> Array:
     """The residuals as a matrix product, in blocks of so many pixels."""
     weights = star.weights
@@ -68,7 +68,7 @@ def matrix_product(
     return over_blocks(one, references.frames.shape[1], used=used, **given)
 
 
-def _mode_by_mode(aims: Centred, references: Centred, used: Array | None, star: Weighted, modes: Expanded) -> Array:
+def _mode_by_mode(aims: Centred, references: Stack, used: Array | None, star: Weighted, modes: Expanded) -> Array:
     n_pixels = references.frames.shape[1]
     order = jnp.argsort(modes.numbers)
     blocks, block_of = all_blocks(n_pixels, _PIXELS)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 STEPS = 30  # of the iteration for the leading eigenvector, which gains the ratio of the first two eigenvalues in each
 
+_dot = partial(jnp.matmul, precision="highest")
 Pairs = tuple[Float[Array, " k"], Float[Array, "k k"], Float[Array, ""]]  # values, vectors in columns, tolerance
 
 
@@ -48,7 +51,7 @@ def graded_pairs(matrix: Float[Array, "k k"]) -> Pairs:
     first, column, block = matrix[0, 0], matrix[1:, 0], matrix[1:, 1:]
 
     def step(_: int, y: Array) -> Array:
-        return (column + block @ y) / (first + column @ y)
+        return (column + _dot(block, y)) / (first + _dot(column, y))
 
     y = jax.lax.fori_loop(0, STEPS, step, jnp.zeros_like(column))
     off, size = jnp.linalg.norm(step(0, y) - y), jnp.linalg.norm(y)
@@ -58,14 +61,15 @@ def graded_pairs(matrix: Float[Array, "k k"]) -> Pairs:
 
 def _apart(first: Array, column: Array, block: Array, y: Array) -> Pairs:
     """The eigenpairs where (1, y) is one of them."""
-    length = jnp.sqrt(1 + y @ y)
+    length = jnp.sqrt(1 + jnp.sum(y**2))
     head = y / length
     rest = jnp.eye(len(y), dtype=y.dtype) - jnp.outer(y, y) / (length * (length + 1))  # with -head: orthonormal rows
-    mixed = jnp.outer(head, column @ rest)
-    inside = rest @ block @ rest - mixed - mixed.T + first * jnp.outer(head, head)
+    mixed = jnp.outer(head, _dot(column, rest))
+    inside = _dot(_dot(rest, block), rest) - mixed - mixed.T + first * jnp.outer(head, head)
     values, vectors, tolerance = all_pairs((inside + inside.T) / 2)
-    values = jnp.concatenate([(first + column @ y)[None], values])
+    values = jnp.concatenate([(first + _dot(column, y))[None], values])
     leading = jnp.concatenate([jnp.ones(1, y.dtype), y]) / length
-    vectors = jnp.concatenate([leading[:, None], jnp.concatenate([-(head @ vectors)[None], rest @ vectors])], axis=1)
+    others = jnp.concatenate([-_dot(head, vectors)[None], _dot(rest, vectors)])
+    vectors = jnp.concatenate([leading[:, None], others], axis=1)
     order = jnp.argsort(-values)
     return values[order], vectors[:, order], tolerance

@@ -1,6 +1,7 @@
 """Damped Newton steps in two parameters, as an optax transformation, and the loop that runs it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import jax
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 Derivatives = tuple[Array, Array, Array]  # value, gradient, Hessian
 Seen = TypeVar("Seen")
+
+MAX_STEP = 0.5  # pixels
 
 
 class NewtonState(NamedTuple):
@@ -46,7 +49,7 @@ class _Search(NamedTuple, Generic[Seen]):
     ended: Array
 
 
-def damped_newton(max_step: float = 0.5) -> "optax.GradientTransformationExtraArgs":
+def damped_newton(max_step: float = MAX_STEP) -> "optax.GradientTransformationExtraArgs":
     r"""Newton's method, with steps that lead downhill and no farther than the quadratic model can be trusted.
 
     $$ \Delta p = -(H + \nu)^{-1} g, \qquad \nu = \max(0, -2 \lambda_{min}) $$
@@ -66,30 +69,32 @@ def damped_newton(max_step: float = 0.5) -> "optax.GradientTransformationExtraAr
 
     Source: Levenberg (1944); Marquardt (1963); Nocedal & Wright (2006), chapter 4.
     """
-    import optax  # here, since a program that was kept needs none of it
+    import optax  # here, since registering needs none of it, and it takes a tenth of a second
 
-    def init(params: Array) -> NewtonState:
-        one = jnp.ones((), params.dtype)
-        identity = jnp.eye(2, dtype=params.dtype)
-        return NewtonState(params, one * jnp.inf, jnp.zeros_like(params), identity, one * max_step, one * jnp.inf)
+    return optax.GradientTransformationExtraArgs(partial(_begin, max_step=max_step), partial(_step, max_step=max_step))
 
-    def update(
-        gradient: Array, state: NewtonState, params: Array, *, value: Array, curvature: Array
-    ) -> tuple[Array, NewtonState]:
-        rounding = 64 * jnp.finfo(params.dtype).eps * jnp.abs(value)
-        better = value <= state.value + rounding
-        best = state._replace(params=params, value=value, gradient=gradient, curvature=curvature)
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), best, state)
-        low, _ = eigenvalues(best.curvature)
-        positive = best.curvature + jnp.maximum(-2 * low, 0) * jnp.eye(2, dtype=params.dtype)
-        step = -times(inverse(positive), best.gradient)
-        radius = jnp.where(better, best.radius, best.step_size / 4)
-        length = jnp.sqrt(jnp.sum(step**2))
-        step = step * (radius / jnp.maximum(length, radius))
-        best = best._replace(step_size=jnp.minimum(length, radius), radius=jnp.minimum(2 * radius, max_step))
-        return best.params + step - params, best
 
-    return optax.GradientTransformationExtraArgs(init, update)
+def _begin(params: Array, *, max_step: float) -> NewtonState:
+    one = jnp.ones((), params.dtype)
+    identity = jnp.eye(2, dtype=params.dtype)
+    return NewtonState(params, one * jnp.inf, jnp.zeros_like(params), identity, one * max_step, one * jnp.inf)
+
+
+def _step(
+    gradient: Array, state: NewtonState, params: Array, *, value: Array, curvature: Array, max_step: float
+) -> tuple[Array, NewtonState]:
+    rounding = 64 * jnp.finfo(params.dtype).eps * jnp.abs(value)
+    better = value <= state.value + rounding
+    best = state._replace(params=params, value=value, gradient=gradient, curvature=curvature)
+    best = jax.tree.map(lambda new, old: jnp.where(better, new, old), best, state)
+    low, _ = eigenvalues(best.curvature)
+    positive = best.curvature + jnp.maximum(-2 * low, 0) * jnp.eye(2, dtype=params.dtype)
+    step = -times(inverse(positive), best.gradient)
+    radius = jnp.where(better, best.radius, best.step_size / 4)
+    length = jnp.sqrt(jnp.sum(step**2))
+    step = step * (radius / jnp.maximum(length, radius))
+    best = best._replace(step_size=jnp.minimum(length, radius), radius=jnp.minimum(2 * radius, max_step))
+    return best.params + step - params, best
 
 
 def minimise(
@@ -113,27 +118,26 @@ def minimise(
     Returns:
         `Minimum`; without convergence it is the best point seen.
     """
-    import optax
-
-    transform = damped_newton()
     tolerance = jnp.sqrt(jnp.finfo(start.dtype).eps)
 
     def iterate(search: _Search[Seen]) -> _Search[Seen]:
         seen = look(search.params)
         value, gradient, curvature = objective(seen)
-        step, state = transform.update(gradient, search.state, search.params, value=value, curvature=curvature)
+        step, state = _step(
+            *(gradient, search.state, search.params), value=value, curvature=curvature, max_step=MAX_STEP
+        )
         state = jax.tree.map(lambda new, old: jnp.where(search.searching, new, old), state, search.state)
         count = search.steps + search.searching
         near = state.step_size <= tolerance
         on = search.searching & ~near & (count < max_iterations)
-        following = jnp.where(near | on, optax.apply_updates(search.params, step), state.params)
+        following = jnp.where(near | on, search.params + step, state.params)
         params = jnp.where(search.searching, following, search.params)
         # The loop looks at the last point too: to do so after it would be the same code once more.
         return _Search(params, state, seen, count, on, ~search.searching)
 
     searching = jnp.asarray(max_iterations) > 0
     none = jnp.zeros((), jnp.int32)
-    first = _Search(start, transform.init(start), unseen, none, searching, jnp.zeros((), bool))
+    first = _Search(start, _begin(start, max_step=MAX_STEP), unseen, none, searching, jnp.zeros((), bool))
     end = jax.lax.while_loop(lambda search: ~search.ended, iterate, first)
     return Minimum(end.params, end.seen, end.state.step_size <= tolerance, end.steps)
 

@@ -78,7 +78,7 @@ def shifted_variance(variance: Float[Array, "y x"], shift: Float[Array, "2"]) ->
 
 
 _PAIRS = ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2))  # of a symmetric matrix
-_PLACES = np.array([[0, 1, 3], [1, 2, 4], [3, 4, 5]])  # of those in it
+_PLACES = np.array([[0, 1, 3], [1, 2, 4], [3, 4, 5]], np.int32)  # of those in it
 
 
 def _in_blocks(images: list[Array]) -> tuple[Array, ...]:

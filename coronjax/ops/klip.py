@@ -20,7 +20,7 @@ from ._dual import dual, fewer_pixels
 from ._zones import Centred, Stack, centre, each_zone, flat, hide_invalid, inner_products, times, zone_by_zone
 from .gram import Gram
 from .spectral import eigenvalues, spectral_times
-from .subspace import Subspace, left_over, scatter, subspace
+from .subspace import Subspace, first_left, left_over, scatter, subspace
 
 
 class Weights(eqx.Module):
@@ -234,11 +234,9 @@ def _in_single(
     space = subspace(products, truncate, graded=True)
     found = weights_of(space, cross)
     # The common mode itself leaves what the dropped modes have of it.
-    first = jnp.eye(len(products), 1, dtype=products.dtype)
-    rest = spectral_times(space.spectrum, ~space.kept, first, function="projector", tolerance=space.tolerance)[:, 0]
-    weights = found.weights - mode.shares[:, None] * rest
+    weights = found.weights - mode.shares[:, None] * first_left(space)
     left = left_over(space, references.valid, mode) if error else None
-    whole = mode.reflected((weights + mode.shares[:, None] * first[:, 0]).T).T
+    whole = mode.reflected(weights.at[:, 0].add(mode.shares).T).T
     found = eqx.tree_at(lambda w: w.weights, found, jnp.where(mode.spans, whole, 0))
     return _apply(used, aims, stars, weights, left), found
 

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ._common_mode import Reduced, Reflected, common_mode
 from ._cubes import Expanded, Weighted, cubes, matrix_product
 from ._devices import Part, by_pixels
-from ._zones import centre, each_zone, flat, inner_products, times, zone_by_zone
+from ._zones import Centred, Stack, centre, each_zone, flat, inner_products, times, zone_by_zone
 from .klip import weights_of
-from .subspace import Subspace, subspace
+from .subspace import Subspace, first_left, subspace
 
 
 def klip_sweep(
@@ -65,17 +66,20 @@ def klip_sweep(
 
         def one_zone(used: Array | None) -> tuple[Array, None]:
             counted = deciding if used is None else used if deciding is None else deciding & used
-            stars = centre(frames, counted, valid_references, part)[0]
+            plain = centre(frames, counted, valid_references, part)[0]
             aims = centre(targets, counted, valid_science, part)[0]
-            products, cross = inner_products(stars, aims, counted, part)
+            stars, reduced, shares = _in_mirror(plain, aims, counted, mixing, part)
+            products, cross = inner_products(stars, reduced, counted, part)
             mixed = times(mixing, cross.T).T
-            space = subspace(products, 0)
-            weights = jax.vmap(lambda truncate: weights_of(space.with_modes(truncate), mixed).weights)(truncates)
-            star = Weighted(mixing, weights)
+            space = subspace(products, 0, graded=shares is not None)
+            weights = jax.vmap(lambda truncate: _weights(space.with_modes(truncate), mixed, shares))(truncates)
             # Images of the modes are as many as the references: worth while for more frames than that.
             if len(truncates) * len(mixing) > len(frames):
-                return cubes(aims, stars, used, star, _expanded(space, mixed, truncates)), None
-            return matrix_product(aims, stars, used, star), None
+                if shares is not None:
+                    weights = weights.at[..., :1].add(shares)
+                expanded = _expanded(space, mixed, shares, truncates)
+                return cubes(aims, stars, used, Weighted(mixing, weights), expanded), None
+            return matrix_product(reduced, stars, used, Weighted(mixing, weights)), None
 
         empty = jnp.full((len(truncates), len(mixing), frames.shape[1]), jnp.nan, targets.dtype)
         residual = each_zone(one_zone, part.zones(images[3]), empty)[0]
@@ -91,11 +95,31 @@ def klip_sweep(
     return by_pixels(zone_by_zone(own), (science, references, fit, zones), shared)[0]
 
 
-def _expanded(space: Subspace, mixed: Array, truncates: Array) -> Expanded:
-    """The star mode by mode, for products `[reference frame]` of the references with the frames."""
+def _in_mirror(
+    references: Centred, science: Centred, used: Array | None, mixing: Array, part: Part
+) -> tuple[Stack, Stack, Array | None]:
+    """References, frames and the mixed frames' shares as float32 needs them, see `klip`; float64 takes all as it is."""
+    if references.frames.dtype != jnp.float32:
+        return references, science, None
+    mode = common_mode(references, science, used, part)
+    stars = Reflected(references, mode)
+    return stars, Reduced(science, stars), times(mixing, mode.shares[:, None])
+
+
+def _weights(space: Subspace, mixed: Array, shares: Array | None) -> Array:
+    """Of the references in the frames `[frame reference]`, less those frames' shares of the first one, if any."""
+    weights = weights_of(space, mixed).weights
+    return weights if shares is None else weights - shares * first_left(space)
+
+
+def _expanded(space: Subspace, mixed: Array, shares: Array | None, truncates: Array) -> Expanded:
+    """The star mode by mode, for products `[reference frame]` of the references with the frames less their shares."""
     spectrum = jax.lax.stop_gradient(space.spectrum)
     there = spectrum.values > spectrum.tolerance
-    shares = times(spectrum.vectors.T, jax.lax.stop_gradient(mixed))
-    strengths = jnp.where(there[:, None], shares / jnp.where(there, spectrum.values, 1)[:, None], 0)
+    along = times(spectrum.vectors.T, jax.lax.stop_gradient(mixed))
+    strengths = along / jnp.where(there, spectrum.values, 1)[:, None]
+    if shares is not None:
+        strengths = strengths + times(spectrum.vectors[0][:, None], jax.lax.stop_gradient(shares).T)
+    strengths = jnp.where(there[:, None], strengths, 0)
     modes = jnp.where(space.usable, spectrum.vectors.T, 0)
     return Expanded(modes, strengths, jnp.clip(truncates, 0, jnp.sum(there)))

@@ -172,10 +172,10 @@ def _linearise(residual: Residual, state: _State) -> _State:
         norms = jnp.sqrt(jnp.diagonal(normal))
         scale = jnp.where(state.accepted == 0, jnp.where(norms == 0, 1, norms), jnp.maximum(state.model.scale, norms))
         curvature, axes = jnp.linalg.eigh(normal / (scale[:, None] * scale))
-        first_radius = FACTOR * jnp.linalg.norm(scale * params)
+        first_radius = FACTOR * _length(scale * params)
         radius = jnp.where(first_radius == 0, FACTOR, first_radius)
         return state._replace(
-            model=_Model(axes, curvature, axes.T @ (gradient / scale), scale),
+            model=_Model(axes, curvature, jnp.matmul(axes.T, gradient / scale, precision="highest"), scale),
             radius=jnp.where(state.accepted == 0, radius, state.radius),
             n_evaluations=state.n_evaluations + n,
         )
@@ -183,16 +183,20 @@ def _linearise(residual: Residual, state: _State) -> _State:
     return jax.lax.cond(state.fresh, lambda s: s, model, state)
 
 
+def _length(vector: Array) -> Array:
+    return jnp.sqrt(jnp.sum(vector**2))
+
+
 def _damping(model: _Model, radius: Array, before: Array) -> Array:
     """The damping whose step is as long as the trust region, to 10 %; none where the whole step fits."""
-    size = jnp.sum(model.slope**2) ** 0.5
+    size = _length(model.slope)
     tiny = jnp.finfo(size.dtype).tiny
 
     def step(damping: Array) -> tuple[Array, Array]:
         """Excess length of the damped step, and its correction by Newton's method on 1 / length."""
         curvature = jnp.maximum(model.curvature, tiny) + damping
         move = model.slope / curvature
-        length = jnp.linalg.norm(move)
+        length = _length(move)
         unit = move / jnp.where(length > 0, length, 1)
         excess = length - radius
         return excess, excess / radius / jnp.maximum(jnp.sum(unit**2 / curvature), tiny)
@@ -229,12 +233,12 @@ def _advance(residual: Residual, state: _State, max_evaluations: int | Array) ->
     model, eps = state.model, jnp.finfo(state.params.dtype).eps
     damping = _damping(model, state.radius, state.damping)
     turned = -model.slope / (jnp.maximum(model.curvature, jnp.finfo(state.params.dtype).tiny) + damping)
-    move = model.axes @ turned
-    length = jnp.linalg.norm(move)
+    move = jnp.matmul(model.axes, turned, precision="highest")
+    length = _length(move)
     radius = jnp.where(state.accepted == 0, jnp.minimum(state.radius, length), state.radius)
     params = state.params + move / model.scale
     trial = residual(params)
-    norm, trial_norm = (jnp.sqrt(jnp.sum(r**2)) for r in (state.residual, trial))
+    norm, trial_norm = _length(state.residual), _length(trial)
     unit = jnp.where(norm > 0, norm, 1)
     actual = jnp.where(0.1 * trial_norm < norm, 1 - (trial_norm / unit) ** 2, -1)
     linear, damped = jnp.sum(model.curvature * turned**2) / unit**2, damping * length**2 / unit**2
@@ -251,9 +255,9 @@ def _advance(residual: Residual, state: _State, max_evaluations: int | Array) ->
     kept = jnp.where(keep, params, state.params)
     n_evaluations = state.n_evaluations + 1
     small = (jnp.abs(actual) <= TOLERANCE) & (predicted <= TOLERANCE) & (0.5 * ratio <= 1)
-    narrow = next_radius <= TOLERANCE * jnp.linalg.norm(model.scale * kept)
+    narrow = next_radius <= TOLERANCE * _length(model.scale * kept)
     stuck = (jnp.abs(actual) <= eps) & (predicted <= eps) & (0.5 * ratio <= 1)
-    stuck = stuck | (next_radius <= eps * jnp.linalg.norm(model.scale * kept))
+    stuck = stuck | (next_radius <= eps * _length(model.scale * kept))
     flat = jnp.all(model.slope == 0)
     return _State(
         kept,

@@ -46,11 +46,15 @@ def _median(stack: Array, usable: Array) -> Array:
         usable = usable & ~jnp.isnan(stack)
         return median_of_few(list(jnp.where(usable, stack, jnp.inf)), jnp.sum(usable, axis=0, dtype=jnp.int32))
     planes, good = stack.reshape(len(stack), -1), usable.reshape(len(stack), -1)
+    found = jax.lax.platform_dependent(planes, good, cpu=_block_by_block, default=_middle)
+    return found.reshape(stack.shape[1:])
 
+
+def _block_by_block(planes: Array, good: Array) -> Array:
     def one(block: Block) -> Array:
         return _middle(block.of(planes), block.of(good))
 
-    return over_blocks(one, planes.shape[1], size=BLOCK).reshape(stack.shape[1:])
+    return over_blocks(one, planes.shape[1], size=BLOCK)
 
 
 def _middle(stack: Array, usable: Array) -> Array:

@@ -126,8 +126,9 @@ def _drops(
     """Return the corners of every drop, anticlockwise in input coordinates, and which drops have all of them."""
     half = jnp.asarray(pixfrac, pixel_map.dtype) / 2
     known = jnp.isfinite(pixel_map).all(-1, keepdims=True)
-    complete = jnp.isfinite(_corners(jnp.where(known, 0, jnp.nan), half)).all((-2, -1))
-    drops = _corners(jnp.where(known, pixel_map, 0), half)
+    mark = jax.lax.stop_gradient(jnp.where(known, jnp.zeros_like(half), jnp.nan))  # goes wherever a pixel is needed
+    corners = _corners(jnp.concatenate([jnp.where(known, pixel_map, 0), mark], -1), half)
+    drops, complete = corners[..., :2, :], jnp.isfinite(corners[..., 2, :]).all(-1)
     return drops, complete & (_signed_area(drops) != 0)
 
 

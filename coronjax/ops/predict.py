@@ -86,11 +86,12 @@ def _fit(terms: Array, target: Array, error: Array, fitted: Array) -> Array:
         expected = error**2 + (_MISMATCH * prediction) ** 2
         weight = prior * robust / jnp.where(expected > 0, expected, 1)
         weight = weight / jnp.maximum(jnp.max(weight), jnp.finfo(terms.dtype).tiny)
-        normal = jnp.einsum("iyx,jyx,yx->ij", terms, terms, weight)
+        normal = jnp.einsum("iyx,jyx,yx->ij", terms, terms, weight, precision="highest")
         scale = jnp.sqrt(jnp.where(jnp.diag(normal) > 0, jnp.diag(normal), 1))
-        right = jnp.einsum("iyx,yx,yx->i", terms, target, weight) / scale
+        right = jnp.einsum("iyx,yx,yx->i", terms, target, weight, precision="highest") / scale
         system = normal / jnp.outer(scale, scale) + ridge * jnp.eye(len(terms), dtype=terms.dtype)
-        prediction = jnp.einsum("i,iyx->yx", jnp.linalg.solve(system, right) / scale, terms)
+        found = jnp.linalg.solve(system, right) / scale
+        prediction = jnp.einsum("i,iyx->yx", found, terms, precision="highest")
         expected = error**2 + (_MISMATCH * prediction) ** 2
         robust = 1 / (1 + (target - prediction) ** 2 / jnp.where(expected > 0, _TOLERANCE * expected, 1))
         return (prediction, robust), None

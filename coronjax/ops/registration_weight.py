@@ -80,7 +80,7 @@ def _smooth(image: Float[Array, "y x"]) -> Float[Array, "y x"]:
 
 def _sums(image: Float[Array, "y x"]) -> Float[Array, "y x"]:
     down, across = (jnp.asarray(_gaussian(n), image.dtype) for n in image.shape)
-    return down @ image @ across
+    return jnp.matmul(jnp.matmul(down, image, precision="highest"), across, precision="highest")
 
 
 def _gaussian(n: int) -> np.ndarray:

@@ -189,7 +189,8 @@ def _rings(image: Array, star: Array, fwhm: Array | float) -> _Rings:
 def _total(image: Array, kept: Array, rings: _Rings) -> Array:
     """Sums over the pixels kept, around every ring's radius."""
     count = rings.weight.shape[1]
-    return rings.weight @ jax.ops.segment_sum(jnp.where(kept, image, 0).ravel(), rings.bins.ravel(), count)
+    sums = jax.ops.segment_sum(jnp.where(kept, image, 0).ravel(), rings.bins.ravel(), count)
+    return jnp.matmul(rings.weight, sums, precision="highest")
 
 
 def _spread(profile: Array, rings: _Rings) -> Array:

@@ -158,6 +158,12 @@ def modes(
     return by_pixels(zone_by_zone(own), (references, zones), (gram, truncate, valid_references))[0]
 
 
+def first_left(space: Subspace) -> Float[Array, " k"]:
+    """What the modes that are not kept have of the first reference: all of it where none is kept."""
+    first = jnp.eye(len(space.usable), 1, dtype=space.spectrum.values.dtype)
+    return spectral_times(space.spectrum, ~space.kept, first, function="projector", tolerance=space.tolerance)[:, 0]
+
+
 def left_over(space: Subspace, valid: Array | None, mode: CommonMode | None = None) -> Array:
     """What takes centred references, or those in the mirror, to their own residuals over the root of their number.
 

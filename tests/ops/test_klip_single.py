@@ -9,6 +9,7 @@ from benchmarks.harness import speckles
 from coronjax.ops._graded import all_pairs, graded_pairs
 from coronjax.ops._refined import refined
 from coronjax.ops.klip import klip
+from coronjax.ops.klip_sweep import klip_sweep
 from coronjax.options import Klip
 from tests.ops.frames import run_klip, scene
 
@@ -57,6 +58,17 @@ def test_among_noise_modes_of_nearly_equal_eigenvalues(truncate):
     exact, found = run_klip(science, references, truncate), run_klip(*_single(science, references), truncate)
     assert np.std(np.asarray(found.residual) - exact.residual) < 5e-4 * np.asarray(exact.residual).std()
     assert np.std(np.asarray(found.error) - exact.error) < 1e-3 * np.asarray(exact.error).mean()
+
+
+@pytest.mark.parametrize("combine", [True, False])
+def test_every_number_of_modes(combine):
+    images = jnp.asarray(speckles(np.random.default_rng(1), 64, (80, 80)).astype(float))
+    science, references = images[:4], images[4:]
+    numbers = jnp.array([0, 60, 1, 45, 20])
+    exact = np.asarray(klip_sweep(science, references, numbers, combine=combine))
+    found = np.asarray(klip_sweep(*_single(science, references), numbers, combine=combine))
+    for one, other in zip(found, exact, strict=True):
+        assert np.std(one - other) < 5e-4 * other.std()
 
 
 @pytest.mark.parametrize("spare", [0, 7])
