@@ -1,18 +1,12 @@
-"""Compiled and uncompiled agree, and changing a number never compiles again."""
+"""Changing a number never compiles again."""
 
 import jax
 import pytest
 
-from .properties import assert_trees_close, every_op, sample
+from .properties import sample
 from .registry import ROWS
 
 with_numbers = [row for row in ROWS if row.numbers]
-
-
-@every_op
-def test_compiled_equals_eager(row):
-    arguments = sample(row)
-    assert_trees_close(jax.jit(row.call)(*arguments), row.call(*arguments))
 
 
 @pytest.mark.parametrize("row", with_numbers, ids=[row.name for row in with_numbers])

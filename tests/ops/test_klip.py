@@ -10,11 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from coronjax.ops.gram import gram, init_gram, merge, update
-from coronjax.ops.klip import klip, klip_weights, subtract
-from coronjax.ops.subspace import modes, residual_error
+from coronjax.ops.gram import init_gram, merge, update
 from coronjax.options import Klip
-from tests.ops.frames import run_klip, scene
+from tests.ops.frames import gram, klip, klip_weights, modes, residual_error, run_klip, scene, subtract
 
 
 def _by_the_book(science, references, truncate):

@@ -8,10 +8,8 @@ import pytest
 from benchmarks.harness import speckles
 from coronjax.ops._graded import all_pairs, graded_pairs
 from coronjax.ops._refined import refined
-from coronjax.ops.klip import klip
-from coronjax.ops.klip_sweep import klip_sweep
 from coronjax.options import Klip
-from tests.ops.frames import run_klip, scene
+from tests.ops.frames import klip, klip_sweep, run_klip, scene
 
 
 def _single(*frames):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from coronjax import Klip
-from coronjax.ops import _cubes, klip, klip_sweep
+from coronjax import Klip, ops
+from coronjax.ops import _cubes
+from tests.ops.frames import klip, klip_sweep
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +59,7 @@ def test_any_order_of_numbers_and_blocks(dtype: str, masked: bool, monkeypatch: 
         chosen = {"fit": fit, "valid_references": valid}
     truncates = (5, 0, 20, 3, 3, 7)
     single = jnp.stack([klip(science, references, options=Klip(k), error=False, **chosen).residual for k in truncates])
-    every = jax.jit(partial(klip_sweep, combine=False))(science, references, jnp.array(truncates), **chosen)
+    every = jax.jit(partial(ops.klip_sweep, combine=False))(science, references, jnp.array(truncates), **chosen)
     assert every.dtype == science.dtype
     np.testing.assert_allclose(every, single, atol=1e-12 if dtype is float else 1e-4)
 
