@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from coronjax import ops
 from coronjax.cube import DQ, Cube
-from coronjax.ops import flag_outliers, nanmedian, predict_star
+from coronjax.ops import nanmedian
 from coronjax.options import OutlierDetection
 from coronjax.simulate.modes import MODES, find_mode
 from coronjax.simulate.observation import mask_centre
@@ -19,6 +20,7 @@ from coronjax.simulate.optics import make_coronagraph, psf
 from coronjax.simulate.scene import plan, rms, wavefronts
 
 READ_NOISE = 11.0  # e-
+flag_outliers, predict_star = jax.jit(ops.flag_outliers), jax.jit(ops.predict_star)
 
 
 def make_cube(sci, err):
