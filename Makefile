@@ -11,7 +11,7 @@ export NO_MKDOCS_2_WARNING := 1  # an advertisement of the theme
 export CORONJAX_OFFICIAL_PYTHON ?= $(CURDIR)/.venv-official/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all check docs bench bench-quick bench-growth official sweep format clean
+.PHONY: help setup demo test test-slow test-all check docs bench bench-quick bench-device bench-growth official sweep format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -70,6 +70,9 @@ bench: $(STAMP) $(CORONJAX_OFFICIAL_PYTHON)  ## measure against the numpy floor 
 # Ratios of one run on one machine, and so wide that only a step gone wrong exceeds them.
 bench-quick: $(STAMP)  ## measure against the numpy floors at smaller sizes; fails where coronjax is much slower
 	@$(BIN)/python -m benchmarks.run --size quick --no-peers --check --rounds 1 --output build/benchmarks/quick.md
+
+bench-device: $(STAMP)  ## measure the steps on an accelerator, where there is one, and on the processor beside it
+	@$(BIN)/python -m benchmarks.accelerator
 
 bench-growth: $(STAMP)  ## how the time of each step grows: benchmarks/GROWTH.md
 	@$(BIN)/python -m benchmarks.growth

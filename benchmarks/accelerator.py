@@ -128,7 +128,7 @@ def chains(settings: dict[str, Any]) -> Iterator[Job]:
 
 
 def cast(tree: Any, precision: str, device: Any) -> Any:
-    """Arrays on a device; images keep the precision of their files, but for float32, in which there is no float64."""
+    """Arrays on a device, all floats in one precision."""
 
     def moved(array: Any) -> Any:
         array = np.asarray(array)

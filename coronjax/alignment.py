@@ -150,8 +150,8 @@ def align_references(
         options: those of `align_refs`.
 
     Returns:
-        Frames on the pixels of the exposure, in the precision of the planes: what psfalign holds is what is
-        subtracted. What comes from beyond a plane's edge is DO_NOT_USE.
+        Frames on the pixels of the exposure, in the precision of the planes. What comes from beyond a plane's edge is
+        DO_NOT_USE.
     """
     if options.align_refs.skip:
         return planes

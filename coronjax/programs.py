@@ -17,8 +17,8 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ logger = logging.getLogger("coronjax")
 KEPT = 32  # programs in the folder; those used longest ago go first
 _SUFFIX = ".program"
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
-_loaded: dict[Path, Callable[..., Any]] = {}
-_writing: list[Future[None]] = []
+_writing: ContextVar[list[Future[None]] | None] = ContextVar("writing", default=None)  # what the block is to wait for
+_loaded: dict[str, Callable[..., Any]] = {}  # by name of the file
 _ahead: dict[Path, Future[Callable[..., Any] | None]] = {}  # of `load_ahead`
 
 
@@ -50,13 +50,14 @@ def programs_kept_in(folder: Path | None) -> Iterator[None]:
         >>> with programs_kept_in(None):
         ...     pass
     """
-    token = _folder.set(folder)
+    begun: list[Future[None]] = []
+    tokens = _folder.set(folder), _writing.set(begun)
     try:
         yield
     finally:
-        _folder.reset(token)
-        while _writing:
-            _writing.pop().result()
+        _folder.reset(tokens[0])
+        _writing.reset(tokens[1])
+        wait(begun)
 
 
 def load_ahead(folder: Path | None) -> None:
@@ -110,11 +111,9 @@ class kept_program:
         if folder is None or any(_is_of_many(leaf) for leaf in leaves):
             return self.jitted(*arguments, **static)
         path = folder / f"{_setting()}-{_key(self._function, leaves, structure, static)}{_SUFFIX}"
-        if path not in _loaded:
-            begun = _ahead.pop(path, None)
-            program = _read(path) if begun is None else begun.result()
-            _loaded[path] = program or self._make(path, leaves, structure, static)
-        return _loaded[path](*leaves)
+        if path.name not in _loaded:
+            _loaded[path.name] = _kept(path) or self._make(path, leaves, structure, static)
+        return _loaded[path.name](*leaves)
 
     def _make(self, path: Path, leaves: list[Any], structure: Any, static: dict[str, Any]) -> Callable[..., Any]:
         """Compile, and write the program."""
@@ -131,7 +130,9 @@ class kept_program:
             compiled = jax.jit(flat).lower(*leaves).compile()
         result = results[-1]
         _give_back_memory()
-        _writing.append(_in_thread(_keep, path, compiled, result))  # it runs in the meantime
+        writing = _in_thread(_keep, path, compiled, result)  # it runs in the meantime
+        if (begun := _writing.get()) is not None:
+            begun.append(writing)
         return lambda *leaves: _filled(result, compiled(*leaves))
 
 
@@ -196,8 +197,19 @@ def _processor() -> str:
     return " ".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
 
 
+def _kept(path: Path) -> Callable[..., Any] | None:
+    """The program in a file, begun ahead or not; None where there is none that can be used."""
+    begun = _ahead.pop(path, None)
+    _ahead.clear()  # the guess was wrong: what it takes is given back
+    program = _read(path) if begun is None else begun.result()
+    if program is not None:
+        with suppress(OSError):  # the folder may be another's, or another process may have made room
+            os.utime(path)
+    return program
+
+
 def _read(path: Path) -> Callable[..., Any] | None:
-    """The program in a file; None where there is none that can be used."""
+    """Link the program in a file."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -209,7 +221,6 @@ def _read(path: Path) -> Callable[..., Any] | None:
     except Exception as error:  # whatever a damaged file makes of the reader
         logger.info("%s cannot be used and is made again: %s", path, error)
         return None
-    os.utime(path)
     _give_back_memory()
     return lambda *leaves: _filled(result, loaded(*leaves))
 
@@ -243,7 +254,7 @@ def _keep(path: Path, compiled: Any, result: Any) -> None:
     """Write a program, or say why not."""
     try:
         _write(path, pickle.dumps((*serialize_executable.serialize(compiled), result)))
-    except (OSError, ValueError, TypeError, pickle.PicklingError) as error:
+    except Exception as error:  # whatever the compiler or pickle make of it: the program has run
         logger.info("the compiled program is not kept: %s", error)
 
 

@@ -51,13 +51,14 @@ def remove_star(
         science, frames = by_each(partial(blurred, options=options), science, frames, known.blur)
     registration = register_references(planes, valid, frames, science.valid, known, options)
     aligned = align_references(planes, registration, known.blur, options)
-    fit, used = None, science.valid
+    # The products' precision: what psfalign holds is what is subtracted.
+    images, fit, used = aligned.image.astype(dtype), None, science.valid
     if not options.klip.use_repaired:
         used = used & jnp.any(frames.measured, axis=(1, 2))  # a blank integration leaves no pixel to fit
         fit = fit_pixels(frames.measured, aligned.measured, valid_science=used, valid_references=valid)
     subtracted = whole(
         klip(
-            *(frames.image, aligned.image.astype(working)),
+            *(frames.image, images.astype(working)),
             options=options.klip,
             fit=fit,
             valid_science=used,
@@ -70,7 +71,7 @@ def remove_star(
     fitted = jnp.ones(known.psf_mask.shape, bool) if fit is None else fit
     # One zone, the whole frame.
     return Removed(
-        Aligned(aligned.image, jnp.sqrt(aligned.variance).astype(dtype), dq),
+        Aligned(images, jnp.sqrt(aligned.variance).astype(dtype), dq),
         registration,
         psfsub,
         shared,

@@ -1,10 +1,14 @@
 """The benchmark at its smallest size: our subjects and the floors run, and do the same work."""
 
 import importlib
+from itertools import takewhile
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
+from benchmarks import accelerator
 from benchmarks.harness import Limit
 from benchmarks.run import Measurement, exceeded, measure_row, parse
 
@@ -33,6 +37,17 @@ def test_row(name: str, tmp_path: Path) -> None:
     assert max(m.error for m in found) < LIMITS[name]
     known = {subject.name for subject in row.subjects}
     assert {name for limit in row.limits for name in (limit.subject, limit.against)} <= known
+
+
+@pytest.mark.slow
+def test_steps_on_a_device() -> None:
+    device = jax.devices()[0]
+    jobs = accelerator.jobs(accelerator.SIZES["quick"], np.random.default_rng(0))
+    for job in takewhile(lambda job: not job.name.startswith("reduce"), jobs):
+        truth = accelerator.measure(job, "float64", device)
+        for precision in job.precisions:
+            found = accelerator.measure(job, precision, device)
+            assert float(accelerator.error(found.output, truth.output)) < 1e-3, (job.name, precision)
 
 
 def test_a_broken_limit_is_named() -> None:

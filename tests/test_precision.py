@@ -11,15 +11,17 @@ from jax.extend import core
 from coronjax import Cube, Options, reduce
 from coronjax.options import Klip
 
-from .properties import every_op, sample
+from .properties import every_op, floating, of_differentiable, sample
 from .test_export import OPTIONS, arrays
+
+PRODUCTS = ("dot_general", "conv_general_dilated")
 
 
 def products(jaxpr: Any) -> Iterator[Any]:
     """Every product of floats in a program, those of the programs inside it too."""
     for equation in jaxpr.eqns:
-        factors = [variable.aval.dtype for variable in equation.invars if hasattr(variable.aval, "dtype")]
-        if equation.primitive.name == "dot_general" and all(jnp.issubdtype(dtype, jnp.inexact) for dtype in factors):
+        factors = [variable.aval for variable in equation.invars]
+        if equation.primitive.name in PRODUCTS and all(jnp.issubdtype(f.dtype, jnp.inexact) for f in factors):
             yield equation
         for value in jax.tree.leaves(
             equation.params, is_leaf=lambda leaf: isinstance(leaf, core.ClosedJaxpr | core.Jaxpr)
@@ -43,7 +45,16 @@ def test_a_rounded_product_is_found() -> None:
 
 @every_op
 def test_no_op_rounds_factors(row) -> None:
-    assert not rounded(jax.make_jaxpr(lambda *given: row.output(row.call(*given)))(*sample(row)))
+    arguments = sample(row)
+    assert not rounded(jax.make_jaxpr(lambda *given: row.output(row.call(*given)))(*arguments))
+    if row.differentiable:
+        function, point = of_differentiable(row, arguments)
+
+        def slope(*values: Any) -> Any:
+            found, back = jax.vjp(lambda *given: floating(function(*given)), *values)
+            return back([jnp.ones_like(leaf) for leaf in found])
+
+        assert not rounded(jax.make_jaxpr(slope)(*point))
 
 
 @pytest.mark.parametrize("options", [*OPTIONS.values(), Options(klip=Klip(max_modes=3), precision="float32")])

@@ -106,6 +106,44 @@ def test_the_one_used_last_is_linked_ahead(tmp_path: Path, fresh: None, monkeypa
     assert traced == [2, 2]
 
 
+def test_a_folder_of_somebody_else_serves_too(tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    double, traced = doubling()
+    with programs.programs_kept_in(tmp_path):
+        double(jnp.ones(3))
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError("not the owner")
+
+    monkeypatch.setattr(os, "utime", forbidden)
+    for ahead in (False, True):
+        monkeypatch.setattr(programs, "_loaded", {})
+        if ahead:
+            programs.load_ahead(tmp_path)
+        with programs.programs_kept_in(tmp_path):
+            assert double(jnp.ones(3)).tolist() == [2.0] * 3
+    assert traced == [2]
+
+
+def test_what_cannot_be_written_has_run(tmp_path: Path, fresh: None, caplog: pytest.LogCaptureFixture) -> None:
+    @jax.tree_util.register_pytree_node_class
+    class Local:  # pickle finds no class inside a function
+        def __init__(self, value: jax.Array) -> None:
+            self.value = value
+
+        def tree_flatten(self) -> tuple:
+            return (self.value,), None
+
+        @classmethod
+        def tree_unflatten(cls, _: None, leaves: tuple) -> "Local":
+            return cls(*leaves)
+
+    wrapped = programs.kept_program(lambda x: Local(2 * x))
+    with caplog.at_level("INFO", "coronjax"), programs.programs_kept_in(tmp_path):
+        assert wrapped(jnp.ones(3)).value.tolist() == [2.0] * 3
+    assert "the compiled program is not kept" in caplog.text
+    assert not files(tmp_path)
+
+
 def test_programs_that_vanish_are_no_error(tmp_path: Path, fresh: None) -> None:
     programs.load_ahead(tmp_path / "nowhere")
     (tmp_path / "gone.program").symlink_to(tmp_path / "nothing")

@@ -19,6 +19,7 @@ def write_atomically(hdus: fits.HDUList, path: str | Path) -> Path:
 
     The file is written under a temporary name in its folder, with CHECKSUM and DATASUM in every HDU, synced to disk,
     then renamed; an existing file of that name is replaced in that instant. On an error the temporary file is removed.
+    Cards are written as they are: one of an input that no standard knows is carried over, and stops nothing.
 
     Args:
         hdus: content.

@@ -89,7 +89,7 @@ def _step(
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), best, state)
     low, _ = eigenvalues(best.curvature)
     positive = best.curvature + jnp.maximum(-2 * low, 0) * jnp.eye(2, dtype=params.dtype)
-    step = -times(inverse(positive), best.gradient)
+    step = -symmetric_times(inverse(positive), best.gradient)
     radius = jnp.where(better, best.radius, best.step_size / 4)
     length = jnp.sqrt(jnp.sum(step**2))
     step = step * (radius / jnp.maximum(length, radius))
@@ -128,9 +128,9 @@ def minimise(
         )
         state = jax.tree.map(lambda new, old: jnp.where(search.searching, new, old), state, search.state)
         count = search.steps + search.searching
-        near = state.step_size <= tolerance
-        on = search.searching & ~near & (count < max_iterations)
-        following = jnp.where(near | on, search.params + step, state.params)
+        far = state.step_size > tolerance  # false where NaN
+        on = search.searching & far & (count < max_iterations)
+        following = jnp.where(on | (state.step_size <= tolerance), search.params + step, state.params)
         params = jnp.where(search.searching, following, search.params)
         # The loop looks at the last point too: to do so after it would be the same code once more.
         return _Search(params, state, seen, count, on, ~search.searching)
@@ -160,6 +160,6 @@ def inverse(matrix: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
     return jnp.where(determinant != 0, cofactors / jnp.where(determinant != 0, determinant, 1), 0)
 
 
-def times(symmetric: Float[Array, "n n"], other: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+def symmetric_times(symmetric: Float[Array, "n n"], other: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """A symmetric matrix times a vector or a matrix."""
     return jnp.sum(symmetric.reshape(*symmetric.shape, *(1,) * (other.ndim - 1)) * other[:, None], axis=0)

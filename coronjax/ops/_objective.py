@@ -14,7 +14,7 @@ from ._correlation import (
     product_series,
     square_spectrum,
 )
-from ._newton import Derivatives, Minimum, eigenvalues, inverse, minimise, times
+from ._newton import Derivatives, Minimum, eigenvalues, inverse, minimise, symmetric_times
 
 
 class Moving(NamedTuple):
@@ -184,7 +184,7 @@ def _describe(minimum: Minimum[tuple[Derivatives, Derivatives]], structured: Arr
     reduced = of_shift - cross[:, None] * cross  # the scale eliminated
     determined = usable & (eigenvalues(reduced)[0] > 1e4 * jnp.finfo(c.dtype).eps)
     of_shift_inverse = inverse(jnp.where(determined, reduced, jnp.eye(2, dtype=c.dtype)))
-    column = -times(of_shift_inverse, cross)
+    column = -symmetric_times(of_shift_inverse, cross)
     corner = 1 - jnp.sum(cross * column)
     rows = jnp.concatenate([of_shift_inverse, column[:, None]], axis=1), jnp.append(column, corner)[None]
     return Solution(

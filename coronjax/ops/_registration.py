@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Int
 
-from ._newton import times
+from ._newton import symmetric_times
 from ._objective import Moving, Solution, Weighted, prepare, solve, weigh, weighted_mean
 from ._registration_errors import block_sums, by_covariance, contraction, shifted_variance
 from .shift import shift_derivatives
@@ -99,7 +99,7 @@ def _polish(found: Solution, images: Images) -> Registration:
         left = left - level
     residual = left * weight
     slope = [jnp.sum(image * weight * residual) for image in tangents]
-    step = times(found.inverse, jnp.stack(slope)) / found.slope_unit
+    step = symmetric_times(found.inverse, jnp.stack(slope)) / found.slope_unit
     step = jnp.where(found.converged, step, 0)
     if found.means is not None:  # the level follows the other three
         level = jnp.where(found.determined, level - found.scale * jnp.sum(found.means * step), 0)

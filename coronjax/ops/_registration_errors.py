@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._newton import inverse, times
+from ._newton import inverse, symmetric_times
 from ._objective import Solution
 
 BLOCK = 8  # pixels: holds a resolution element or two
@@ -63,7 +63,8 @@ def contraction(found: Solution, normal: Float[Array, "3 3"]) -> Float[Array, ""
     """What a Gauss-Newton step leaves of an error in the shift next to the minimum; scale and level eliminated."""
     cross, corner = normal[:2, 2], jnp.where(normal[2, 2] > 0, normal[2, 2], 1)
     gauss_newton = (normal[:2, :2] - cross[:, None] * cross / corner) / corner
-    ratio = times(inverse(gauss_newton), inverse(found.inverse[:2, :2])) - jnp.eye(2, dtype=normal.dtype)
+    ratio = symmetric_times(inverse(gauss_newton), inverse(found.inverse[:2, :2]))
+    ratio = ratio - jnp.eye(2, dtype=normal.dtype)
     half, determinant = (ratio[0, 0] + ratio[1, 1]) / 2, ratio[0, 0] * ratio[1, 1] - ratio[0, 1] * ratio[1, 0]
     return jnp.abs(half) + jnp.sqrt(jnp.maximum(half**2 - determinant, 0))
 

@@ -126,13 +126,14 @@ def _drops(
     """Return the corners of every drop, anticlockwise in input coordinates, and which drops have all of them."""
     half = jnp.asarray(pixfrac, pixel_map.dtype) / 2
     known = jnp.isfinite(pixel_map).all(-1, keepdims=True)
-    mark = jax.lax.stop_gradient(jnp.where(known, jnp.zeros_like(half), jnp.nan))  # goes wherever a pixel is needed
-    corners = _corners(jnp.concatenate([jnp.where(known, pixel_map, 0), mark], -1), half)
+    mark = jnp.where(known, jnp.zeros_like(half), jnp.nan)  # spreads to the corners that need the pixel
+    halves = jnp.stack([half, half, jax.lax.stop_gradient(half)])  # and with it no derivative
+    corners = _corners(jnp.concatenate([jnp.where(known, pixel_map, 0), mark], -1), halves)
     drops, complete = corners[..., :2, :], jnp.isfinite(corners[..., 2, :]).all(-1)
     return drops, complete & (_signed_area(drops) != 0)
 
 
-def _corners(centres: Float[Array, "y x c"], half: Float[Array, ""]) -> Float[Array, "y x c 4"]:
+def _corners(centres: Float[Array, "y x c"], half: Float[Array, " c"]) -> Float[Array, "y x c 4"]:
     """Interpolate between the centres of pixels at the four corners of the drops."""
     corners = []
     for sign_x, sign_y in ((-1, -1), (1, -1), (1, 1), (-1, 1)):

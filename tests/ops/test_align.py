@@ -179,6 +179,13 @@ def test_invalid_planes_change_nothing():
     assert (of_stack[0] != 0).any()
 
 
+def test_what_is_not_finite_is_given_up_at_once():
+    target, moving, weight, _ = scene(11)
+    result = register(np.nan * target, moving, weight)
+    assert not result.converged
+    assert result.n_iterations == 1
+
+
 def test_few_iterations_are_reported_as_such():
     target, moving, weight, _ = scene(11)
     result = register(target, moving, weight, max_iterations=1)

@@ -142,13 +142,17 @@ def test_unknown_positions_leave_gradients_finite():
     maps = np.array(MAPS)
     maps[0, 3, 4] = maps[1, 0, 0] = np.nan
 
-    def total(sci, maps):
-        image = resampled(eqx.tree_at(lambda c: c.sci, cube, sci), maps)
+    def total(sci, maps, pixfrac):
+        image = resampled(eqx.tree_at(lambda c: c.sci, cube, sci), maps, options=Resample(pixfrac=pixfrac))
         return jnp.nansum(image.sci) + jnp.nansum(image.err)
 
-    for gradient in jax.grad(total, argnums=(0, 1))(cube.sci, jnp.asarray(maps)):
+    point = cube.sci, jnp.asarray(maps), jnp.asarray(0.8)
+    gradients = jax.grad(total, argnums=(0, 1, 2))(*point)
+    for gradient in gradients:
         assert np.isfinite(gradient).all()
         assert np.abs(gradient).max() > 0
+    finite = (total(*point[:2], 0.8 + 1e-6) - total(*point[:2], 0.8 - 1e-6)) / 2e-6
+    np.testing.assert_allclose(gradients[2], finite, rtol=1e-5)
 
 
 def test_invalid_planes_and_exposures_change_nothing():
