@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -44,7 +45,7 @@ def steps(inputs: Any, options: coronjax.Options) -> dict[str, float]:
     box = arguments["zero_non_science"]
     planes, targets = timed(
         "repair",
-        lambda *cubes: prepare(cubes, zero_non_science=box, options=options, dtype=working),
+        lambda *cubes: prepare(cubes, zero_non_science=box, options=options),
         *(stack, science),
     )
     blur = arguments["blur"]
@@ -58,6 +59,7 @@ def steps(inputs: Any, options: coronjax.Options) -> dict[str, float]:
         same_background=jnp.asarray(False),
     )
     frames, cube = (jax.tree.map(lambda a: a[0], one) for one in (targets, science))
+    frames = eqx.tree_at(lambda f: f.image, frames, frames.image.astype(working))
     registration = timed(
         "registration, one exposure",
         lambda p, f: register_references(p, stack.valid, f, cube.valid, known, options),
@@ -69,7 +71,7 @@ def steps(inputs: Any, options: coronjax.Options) -> dict[str, float]:
     timed(
         "KLIP, one exposure",
         lambda s, r: klip(s, r, options=options.klip, valid_references=stack.valid, error=False),
-        *(frames.image, aligned.image),
+        *(frames.image, aligned.image.astype(working)),
     )
     timed(
         "resampling",

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import accelerator
+import coronjax
+from benchmarks import accelerator, profile
 from benchmarks.harness import Limit
 from benchmarks.run import Measurement, exceeded, measure_row, parse
 
@@ -37,6 +38,16 @@ def test_row(name: str, tmp_path: Path) -> None:
     assert max(m.error for m in found) < LIMITS[name]
     known = {subject.name for subject in row.subjects}
     assert {name for limit in row.limits for name in (limit.subject, limit.against)} <= known
+
+
+@pytest.mark.slow
+def test_steps_of_a_reduction(tmp_path: Path) -> None:
+    made = coronjax.simulate.simulate("nircam", tmp_path, seed=1, shape=(48, 48), n_references=2)
+    options = coronjax.Options.official()
+    inputs = coronjax.load(made.asn, psfmask=made.psf_mask, options=options)
+    found = profile.steps(inputs, options)
+    assert sum(seconds for name, seconds in found.items() if name != "the whole") > 0
+    assert len(found) == 7
 
 
 @pytest.mark.slow

@@ -54,8 +54,8 @@ def error(output: Arrays, truth: Arrays) -> float | None:
 ROW = Row(
     title="Whole process",
     work="From the command to the products on disk: {name}. The first call of coronjax finds no compiled programs, the "
-    "others those it left. The time includes the start of Python. The default options do more, see "
-    "docs/differences.md: their image is another one, so that no error is given.",
+    "others those it left. The time includes the start of Python, the memory is that of the calls after the first. The "
+    "default options do more, see docs/differences.md: their image is another one, so that no error is given.",
     sizes=reduce.ROW.sizes,
     arrays=arrays,
     reference=reduce.ROW.reference,
