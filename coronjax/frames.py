@@ -21,9 +21,7 @@ _INNER = 0.25  # of the shorter side: what lies nearer to the middle does not te
 class Frames(eqx.Module):
     """Images without holes, and what is known of their pixels."""
 
-    image: Float[
-        Array, "*planes y x"
-    ]  # MJy/sr, finite; references in their cubes' precision
+    image: Float[Array, "*planes y x"]  # MJy/sr, finite; references in their cubes' precision
     variance: Float[Array, "*planes y x"]  # (MJy/sr)^2, finite; likewise
     dq: UInt32[Array, "*planes y x"]  # FLUX_ESTIMATED where repaired
     measured: Bool[Array, "*planes y x"]  # not repaired
