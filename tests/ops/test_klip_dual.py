@@ -50,7 +50,7 @@ def the_same(found: KlipResult, expected: KlipResult) -> None:
     np.testing.assert_array_equal(found.n_modes, expected.n_modes)
 
 
-@pytest.mark.parametrize("truncate", [0, 1, 5, 40])
+@pytest.mark.parametrize("truncate", [0, 5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 40))])
 @pytest.mark.parametrize("masks", ["none", "valid", "fit", "zones", "zones and fit"])
 def test_either_side(masks: str, truncate: int, monkeypatch: pytest.MonkeyPatch) -> None:
     science, references = frames(3, (4, 5), 1), frames(40, (4, 5))
