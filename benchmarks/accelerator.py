@@ -81,8 +81,7 @@ def jobs(size: dict[str, Any], rng: np.random.Generator) -> Iterator[Job]:
     many = klip.arrays(rng, 10, size["many"], size["size"], modes)
     yield Job("KLIP, many references", ours, (many["science"], many["references"]))
     yield Job("the same, plain", lambda s, r: plain(s, r, modes), (many["science"], many["references"]))
-    counts = jnp.arange(1, size["references"] + 1)
-    yield Job("every number of modes, combined", lambda s, r: ops.klip_sweep(s, r, counts), images)
+    yield Job("every number of modes, combined", lambda s, r: ops.klip_sweep(s, r, jnp.arange(1, len(r) + 1)), images)
 
     def register(targets: jax.Array, moving: jax.Array, weight: jax.Array) -> jax.Array:
         return ops.register_all(targets, moving, weight, jnp.ones(len(targets), bool), batch_size=size["planes"]).shift
