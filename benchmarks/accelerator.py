@@ -174,7 +174,7 @@ def main() -> int:
                 run = measure(job, precision, device)
                 times = f"{run.first:.2f} s | {1e3 * run.median:.2f} ms | {1e3 * truth.median:.1f} ms"
                 print(f"| {job.name} | {precision} | {times} | {error(run.output, truth.output)} |", flush=True)
-            except Exception as problem:
+            except Exception as problem:  # of whatever kind: what a device cannot do is a line of the table
                 failed += 1
                 traceback.print_exc()
                 print(f"| {job.name} | {precision} | {type(problem).__name__} | | | |", flush=True)

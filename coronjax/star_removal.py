@@ -68,7 +68,6 @@ def remove_star(
     )
     psfsub, shared = _psfsub(science, frames, aligned, subtracted, (used, valid), known, options)
     dq = None if options.align_refs.use_repaired else aligned.dq
-    fitted = jnp.ones(known.psf_mask.shape, bool) if fit is None else fit
     # One zone, the whole frame.
     return Removed(
         Aligned(images, jnp.sqrt(aligned.variance).astype(dtype), dq),
@@ -80,7 +79,7 @@ def remove_star(
             n_modes=subtracted.n_modes[0],
             gap=subtracted.gap[0],
             eigenvalues=subtracted.eigenvalues[0],
-            fitted=fitted,
+            fitted=jnp.ones(known.psf_mask.shape, bool) if fit is None else fit,
         ),
     )
 

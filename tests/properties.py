@@ -8,6 +8,8 @@ import pytest
 from .registry import ROWS, Row
 
 every_op = pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+_WITH_SLOPES = [row for row in ROWS if row.differentiable]
+every_differentiable_op = pytest.mark.parametrize("row", _WITH_SLOPES, ids=[row.name for row in _WITH_SLOPES])
 
 
 def sample(row: Row, seed: int = 0):

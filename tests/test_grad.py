@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from .properties import direction, every_op, floating, of_differentiable, sample
+from .properties import direction, every_differentiable_op, floating, of_differentiable, sample
 
 STEP = 1e-6
 
@@ -14,11 +14,9 @@ def _dot(one, two):
     return sum(float(jnp.vdot(a, b)) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True))
 
 
-@every_op
+@every_differentiable_op
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_directional_derivatives(row, seed):
-    if not row.differentiable:
-        pytest.skip(f"{row.name} has no differentiable argument")
     rng = np.random.default_rng(seed)
     arguments = sample(row, seed)
     function, point = of_differentiable(row, arguments)

@@ -11,7 +11,7 @@ from jax.extend import core
 from coronjax import Cube, Options, reduce
 from coronjax.options import Klip
 
-from .properties import every_op, floating, of_differentiable, sample
+from .properties import every_differentiable_op, every_op, floating, of_differentiable, sample
 from .test_export import OPTIONS, arrays
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -49,10 +49,8 @@ def test_no_op_rounds_factors(row) -> None:
 
 
 @pytest.mark.slow
-@every_op
+@every_differentiable_op
 def test_no_derivative_rounds_factors(row) -> None:
-    if not row.differentiable:
-        pytest.skip(f"{row.name} has no differentiable argument")
     function, point = of_differentiable(row, sample(row))
 
     def slope(*values: Any) -> Any:
