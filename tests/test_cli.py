@@ -176,7 +176,15 @@ def test_flags_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_run_and_quiet(simulation: simulate.Simulation, tmp_path: Path, capsys: Capture) -> None:
     logger = logging.getLogger("coronjax")
     before = (list(logger.handlers), logger.level, logger.propagate)
-    words = ["run", str(simulation.asn), "--output-dir", str(tmp_path / "out"), "--options.klip.truncate", "3"]
+    words = [
+        "run",
+        str(simulation.asn),
+        "--official",
+        "--output-dir",
+        str(tmp_path / "out"),
+        "--options.klip.truncate",
+        "3",
+    ]
     assert cli.main(words) == 0
     out, err = capsys.readouterr()
     assert "warning: no PSF mask was given" in err
@@ -195,7 +203,15 @@ def test_run_and_quiet(simulation: simulate.Simulation, tmp_path: Path, capsys: 
 
 def test_a_folder_that_cannot_be_made(simulation: simulate.Simulation, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "file").touch()
-    words = ["run", str(simulation.asn), "--output-dir", str(tmp_path / "file"), "--options.klip.truncate", "3"]
+    words = [
+        "run",
+        str(simulation.asn),
+        "--official",
+        "--output-dir",
+        str(tmp_path / "file"),
+        "--options.klip.truncate",
+        "3",
+    ]
     assert cli.main([*words, "--quiet"]) == 1
     out, err = capsys.readouterr()
     assert out == ""

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 import coronjax.ops
 
@@ -19,9 +20,9 @@ def test_names_a_public_op(row):
     assert callable(getattr(coronjax.ops, row.name))
 
 
+@pytest.mark.slow  # operation by operation
 @every_op
 def test_without_compilation(row):
-    """One call for all that is to be said of it, since operation by operation it takes long."""
     arguments = sample(row)
     before = jax.tree.map(np.array, arguments)
     result = row.call(*arguments)

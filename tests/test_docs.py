@@ -25,6 +25,27 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MODULES = ["coronjax", *sorted(module.name for module in pkgutil.walk_packages(coronjax.__path__, "coronjax."))]
 MODULES = [name for name in MODULES if not name.endswith("__main__")]
 
+# Worked operation by operation, these take seconds each.
+SLOW = {
+    "chain.reduce",
+    "ops.apertures.at_apertures",
+    "ops.apertures.correlation_factors",
+    "ops.drizzle.drizzle_add",
+    "ops.lmdif.follow_lmdif",
+    "ops.outliers.flag_outliers",
+    "ops.overlap.overlap",
+    "ops.predict.predict_star",
+    "ops.resample.resample",
+    "ops.shift_frame.shift_frame",
+    "ops.speckles.speckle_variance",
+    "simulate.companions.companion_image",
+    "simulate.files.simulate",
+}
+
+
+def short(test: doctest.DocTest) -> str:
+    return test.name.removeprefix("coronjax.")
+
 
 def examples() -> Iterator[doctest.DocTest]:
     """The doctests of every module, each where it is written."""
@@ -37,12 +58,21 @@ def examples() -> Iterator[doctest.DocTest]:
                 yield test
 
 
-@pytest.mark.parametrize("test", list(examples()), ids=lambda test: test.name.removeprefix("coronjax."))
+EXAMPLES = [
+    pytest.param(test, id=short(test), marks=[pytest.mark.slow] if short(test) in SLOW else []) for test in examples()
+]
+
+
+@pytest.mark.parametrize("test", EXAMPLES)
 def test_example_runs(test: doctest.DocTest) -> None:
     """In double precision, as the documentation tells everybody who calls steps to set it."""
     report: list[str] = []
     doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=report.append)
     assert not report, "".join(report)
+
+
+def test_slow_examples_exist() -> None:
+    assert {short(test) for test in examples()} >= SLOW
 
 
 def public() -> list[tuple[str, object]]:

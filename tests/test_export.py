@@ -129,6 +129,7 @@ def test_lowers_for_every_device(name, function, platforms):
     check(program, OF_TPU if platforms == ("tpu",) else ALLOWED)
 
 
+@pytest.mark.slow
 @every_op
 def test_every_step_lowers(row):
     if row.name == "follow_lmdif":

@@ -22,10 +22,14 @@ def test_directional_derivatives(row, seed):
     function, point = of_differentiable(row, arguments)
     tangent = direction(row, arguments, rng)
     moved = [tuple(p + sign * STEP * t for p, t in zip(point, tangent, strict=True)) for sign in (1, -1)]
-    values_of = jax.jit(lambda *values: floating(function(*values)))
-    high, low = (values_of(*values) for values in moved)
+
+    def values_of(*values):
+        return floating(function(*values))
+
+    pushed = jax.jit(lambda p, t: jax.jvp(values_of, p, t))
+    high, low = (pushed(values, tangent)[0] for values in moved)
     finite = [(a - b) / (2 * STEP) for a, b in zip(high, low, strict=True)]
-    _, forward = jax.jit(lambda p, t: jax.jvp(values_of, p, t))(point, tangent)
+    _, forward = pushed(point, tangent)
     scale = np.sqrt(sum(float(jnp.sum(jnp.square(f))) for f in finite)) or 1.0
     error = np.sqrt(sum(float(jnp.sum(jnp.square(a - b))) for a, b in zip(forward, finite, strict=True)))
     assert error <= row.tolerance * scale

@@ -174,8 +174,9 @@ def test_those_used_longest_ago_go_first(tmp_path: Path, fresh: None, monkeypatc
     double, _ = doubling()
     with programs.programs_kept_in(tmp_path):
         double(jnp.ones(1))
-        os.utime(files(tmp_path)[0], (0, 0))
-        first = files(tmp_path)[0]
+    (first,) = files(tmp_path)  # it is there once the block has ended
+    os.utime(first, (0, 0))
+    with programs.programs_kept_in(tmp_path):
         double(jnp.ones(2))
         double(jnp.ones(3))
     assert len(files(tmp_path)) == 2

@@ -77,7 +77,7 @@ def test_is_taken_where_pixels_are_few() -> None:
     assert "[24,24]" in text(references[:24])
 
 
-@pytest.mark.parametrize("truncate", [3, 8, 40])
+@pytest.mark.parametrize("truncate", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (8, 40))])
 @pytest.mark.parametrize("masked", [False, True])
 def test_derivatives(masked: bool, truncate: int, monkeypatch: pytest.MonkeyPatch) -> None:
     science, references = frames(2, (3, 4), 1), frames(20, (3, 4))
@@ -119,7 +119,7 @@ def test_degenerate_references(change: str, monkeypatch: pytest.MonkeyPatch) -> 
                 found = klip(science, references, options=Klip(truncate=truncate))
                 return jnp.sum(jnp.sin(found.residual)) + jnp.sum(found.weights**2)
 
-            slopes.append(jax.grad(total, (0, 1))(science, references))
+            slopes.append(jax.jit(jax.grad(total, (0, 1)))(science, references))
         for found, expected in zip(*slopes[-2:], strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-8)
 
