@@ -19,6 +19,7 @@ from coronjax.inspection import inspect
 from coronjax.options import Klip, Options, OutlierDetection, Resample
 
 Capture = pytest.CaptureFixture[str]
+RUN = ["run", "--official", "--options.klip.truncate", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -176,15 +177,7 @@ def test_flags_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_run_and_quiet(simulation: simulate.Simulation, tmp_path: Path, capsys: Capture) -> None:
     logger = logging.getLogger("coronjax")
     before = (list(logger.handlers), logger.level, logger.propagate)
-    words = [
-        "run",
-        str(simulation.asn),
-        "--official",
-        "--output-dir",
-        str(tmp_path / "out"),
-        "--options.klip.truncate",
-        "3",
-    ]
+    words = [*RUN, str(simulation.asn), "--output-dir", str(tmp_path / "out")]
     assert cli.main(words) == 0
     out, err = capsys.readouterr()
     assert "warning: no PSF mask was given" in err
@@ -203,15 +196,7 @@ def test_run_and_quiet(simulation: simulate.Simulation, tmp_path: Path, capsys: 
 
 def test_a_folder_that_cannot_be_made(simulation: simulate.Simulation, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "file").touch()
-    words = [
-        "run",
-        str(simulation.asn),
-        "--official",
-        "--output-dir",
-        str(tmp_path / "file"),
-        "--options.klip.truncate",
-        "3",
-    ]
+    words = [*RUN, str(simulation.asn), "--output-dir", str(tmp_path / "file")]
     assert cli.main([*words, "--quiet"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
