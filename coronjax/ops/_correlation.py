@@ -17,23 +17,26 @@ from jaxtyping import Array, Complex, Float
 class Series(eqx.Module):
     r"""$f(s) = \mathrm{Re} \sum_{jk} c_{jk}\, e^{-i(\omega_j s_y + \omega_k s_x)}$."""
 
-    coefficients: Complex[Array, "j k"]
+    coefficients: Float[Array, "2 j k"]  # real and imaginary parts: complex products of matrices take twice as long
     omega_y: Float[Array, " j"]  # radians per pixel
     omega_x: Float[Array, " k"]  # radians per pixel
 
     def derivatives(self, shift: Float[Array, "2"]) -> tuple[Float[Array, ""], Float[Array, "2"], Float[Array, "2 2"]]:
         """Value, gradient and Hessian at `shift` = (sx, sy)."""
         rows, columns = _phases(self.omega_y, shift[1]), _phases(self.omega_x, shift[0])
-        inner = jnp.matmul(self.coefficients, columns, precision="highest")
-        table = jnp.matmul(rows.T, inner, precision="highest").real  # [order in sy, order in sx]
+        both = jnp.einsum("pm,cjm->cpj", columns.reshape(6, -1), self.coefficients, precision="highest")
+        real, imaginary = both[0, :3] - both[1, 3:], both[0, 3:] + both[1, :3]  # [order in sx, j]
+        joined = jnp.concatenate([real, -imaginary], axis=-1)
+        table = jnp.matmul(jnp.concatenate(rows, -1), joined.T, precision="highest")  # [order in sy, order in sx]
         gradient = jnp.stack([table[0, 1], table[1, 0]])
         return table[0, 0], gradient, jnp.array([[table[0, 2], table[1, 1]], [table[1, 1], table[2, 0]]])
 
 
-def _phases(omega: Float[Array, " k"], shift: Float[Array, ""]) -> Complex[Array, "k 3"]:
-    """The phase factors of one axis and their first two derivatives in the shift."""
-    phase = jax.lax.complex(jnp.cos(omega * shift), -jnp.sin(omega * shift))
-    return jnp.stack([phase, -1j * omega * phase, -(omega**2) * phase], axis=-1)
+def _phases(omega: Float[Array, " k"], shift: Float[Array, ""]) -> Float[Array, "2 3 k"]:
+    """The phase factors of one axis and their first two derivatives in the shift, real and imaginary parts."""
+    cosine, sine = jnp.cos(omega * shift), jnp.sin(omega * shift)
+    real = jnp.stack([cosine, -omega * sine, -(omega**2) * cosine])
+    return jnp.stack([real, jnp.stack([-sine, -omega * cosine, omega**2 * sine])])
 
 
 def product_series(other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"], shape: tuple[int, int]) -> Series:
@@ -53,7 +56,7 @@ def product_series(other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"]
             share[:, -1] = 0.0, 1.0
         weights[[ny // 2, ny]] *= share
     real = coefficients.real.dtype
-    return Series(coefficients * weights.astype(real), _omega(rows, real), _omega(np.fft.rfftfreq(nx), real))
+    return _series(coefficients * weights.astype(real), rows, np.fft.rfftfreq(nx))
 
 
 class SquareSpectrum(eqx.Module):
@@ -79,7 +82,7 @@ def power_series(square: SquareSpectrum, weight: Float[Array, "y x"]) -> Series:
     (ny, nx), (my, mx) = square.shape, (_fine_size(n) for n in square.shape)
     rows, columns = np.round(np.fft.fftfreq(my) * my).astype(int), np.arange(mx // 2 + 1)
     window = jnp.conj(jnp.fft.fft2(weight))[np.ix_(rows % ny, columns % nx)]
-    return Series(square.coefficients * window, _omega(rows / ny, weight.dtype), _omega(columns / nx, weight.dtype))
+    return _series(square.coefficients * window, rows / ny, columns / nx)
 
 
 def _fine_size(n: int) -> int:
@@ -94,6 +97,7 @@ def integer_products(
     return jnp.fft.irfft2(other * jnp.conj(spectrum), s=shape)
 
 
-def _omega(cycles: np.ndarray, dtype: np.dtype) -> Float[Array, " k"]:
-    """Cycles per pixel to radians per pixel."""
-    return jnp.asarray(2 * np.pi * cycles, dtype)
+def _series(coefficients: Complex[Array, "j k"], rows: np.ndarray, columns: np.ndarray) -> Series:
+    """From coefficients at frequencies in cycles per pixel."""
+    parts = jnp.stack([coefficients.real, coefficients.imag])
+    return Series(parts, *(jnp.asarray(2 * np.pi * cycles, parts.dtype) for cycles in (rows, columns)))
