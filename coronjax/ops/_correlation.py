@@ -8,7 +8,6 @@ each is read with all derivatives at any shift by two small matrix products, wit
 import itertools
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float

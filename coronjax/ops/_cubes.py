@@ -33,19 +33,26 @@ class Expanded(eqx.Module):
 
 
 @jax.custom_jvp
-def cubes(aims: Centred, references: Stack, used: Array | None, star: Weighted, modes: Expanded) -> Array:
-    """The residuals, `[number frame pixel]`; their derivative is that of the matrix product, `matrix_product`."""
+def cubes(
+    aims: Centred, references: Stack, used: Array | None, star: Weighted, modes: Expanded, into: Array | None
+) -> Array:
+    """The residuals, `[number frame pixel]`; their derivative is that of the matrix product, `matrix_product`.
+
+    `into` is an array to write them into.
+    """
 
     def sums() -> Array:
         return matrix_product(aims, references, used, star, size=references.frames.shape[1])
 
-    # Elsewhere a loop of small steps is slower than the product.
-    return jax.lax.platform_dependent(cpu=lambda: _mode_by_mode(aims, references, used, star, modes), default=sums)
+    def steps() -> Array:
+        return _mode_by_mode(aims, references, used, star, modes, into)
+
+    return jax.lax.platform_dependent(cpu=steps, default=sums)  # elsewhere a loop of small steps is the slower one
 
 
 @cubes.defjvp
 def _cubes_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    def sums(aims: Centred, references: Stack, used: Array | None, star: Weighted, _: Expanded) -> Array:
+    def sums(aims: Centred, references: Stack, used: Array | None, star: Weighted, *_: object) -> Array:
         return matrix_product(aims, references, used, star, size=references.frames.shape[1])
 
     return cubes(*primals), jax.jvp(sums, primals, tangents)[1]
@@ -68,7 +75,9 @@ def matrix_product(
     return over_blocks(one, references.frames.shape[1], used=used, **given)
 
 
-def _mode_by_mode(aims: Centred, references: Stack, used: Array | None, star: Weighted, modes: Expanded) -> Array:
+def _mode_by_mode(
+    aims: Centred, references: Stack, used: Array | None, star: Weighted, modes: Expanded, into: Array | None
+) -> Array:
     n_pixels = references.frames.shape[1]
     order = jnp.argsort(modes.numbers)
     blocks, block_of = all_blocks(n_pixels, _PIXELS)
@@ -91,5 +100,6 @@ def _mode_by_mode(aims: Centred, references: Stack, used: Array | None, star: We
         first = (found, times(star.mixing, aims.part(block, inside)), jnp.zeros_like(order[0]))
         return jax.lax.fori_loop(0, len(order), write, first)[0]
 
-    empty = jnp.zeros((len(order), len(star.mixing), n_pixels), aims.frames.dtype)
-    return jax.lax.fori_loop(0, blocks, fill, empty)
+    if into is None:
+        into = jnp.zeros((len(order), len(star.mixing), n_pixels), aims.frames.dtype)
+    return jax.lax.fori_loop(0, blocks, fill, into)

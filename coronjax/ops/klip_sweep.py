@@ -24,6 +24,7 @@ def klip_sweep(
     zones: Bool[Array, "z y x"] | None = None,
     valid_science: Bool[Array, " t"] | None = None,
     valid_references: Bool[Array, " k"] | None = None,
+    into: Float[Array, "n t y x"] | None = None,
 ) -> Float[Array, "n y x"] | Float[Array, "n t y x"]:
     r"""Subtract the star with each of several numbers of modes.
 
@@ -41,12 +42,16 @@ def klip_sweep(
         zones: pixels of each zone; by default one zone of all pixels.
         valid_science: false for padding.
         valid_references: false for padding.
+        into: an array of the result's shape and dtype, for `combine=False`, whose values do not matter: memory for the
+            cubes. Most of the time of many cubes goes into getting fresh memory. A compiled function to which an
+            earlier result is donated writes the next one over it:
+            `sweep = jax.jit(partial(klip_sweep, combine=False), donate_argnames="into")`.
 
     Returns:
         Residuals, in the order of `truncates`; NaN outside every zone, and in invalid frames.
 
     Raises:
-        ValueError: `truncates` are no integers.
+        ValueError: `truncates` are no integers; `into` does not have the form of the result.
 
     Example:
         >>> frames = jnp.array([[[0.0, 2.0], [4.0, 1.0]]])
@@ -58,6 +63,7 @@ def klip_sweep(
 
     def own(images: tuple, shared: tuple, part: Part) -> tuple[Array, None]:
         targets, frames = flat(images[0]), flat(images[1])
+        room = None if images[3] is None else images[3].reshape(*images[3].shape[:2], -1)
         truncates, valid_science, valid_references = shared
         deciding = None if images[2] is None else images[2].reshape(-1)
         valid = jnp.ones(len(targets), bool) if valid_science is None else valid_science
@@ -78,11 +84,11 @@ def klip_sweep(
                 if shares is not None:
                     weights = weights.at[..., :1].add(shares)
                 expanded = _expanded(space, mixed, shares, truncates)
-                return cubes(aims, stars, used, Weighted(mixing, weights), expanded), None
+                return cubes(aims, stars, used, Weighted(mixing, weights), expanded, room), None
             return matrix_product(reduced, stars, used, Weighted(mixing, weights)), None
 
         empty = jnp.full((len(truncates), len(mixing), frames.shape[1]), jnp.nan, targets.dtype)
-        residual = each_zone(one_zone, part.zones(images[3]), empty)[0]
+        residual = each_zone(one_zone, part.zones(images[4]), empty)[0]
         if combine:
             return residual.reshape(len(truncates), *images[0].shape[1:]), None
         if valid_science is not None:
@@ -91,8 +97,11 @@ def klip_sweep(
 
     if not jnp.issubdtype(jnp.result_type(truncates), jnp.integer):
         raise ValueError(f"truncates are whole numbers, not {jnp.result_type(truncates).name}")
+    form = (len(truncates), *science.shape), science.dtype
+    if into is not None and (combine or (into.shape, into.dtype) != form):
+        raise ValueError(f"into is {into.dtype} {into.shape} where the cubes are {form[1]} {form[0]}, not combined")
     shared = truncates, valid_science, valid_references
-    return by_pixels(zone_by_zone(own), (science, references, fit, zones), shared)[0]
+    return by_pixels(zone_by_zone(own), (science, references, fit, into, zones), shared)[0]
 
 
 def _in_mirror(

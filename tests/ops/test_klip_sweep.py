@@ -83,3 +83,27 @@ def test_numbers_of_modes_are_whole():
     for combine in (True, False):
         with pytest.raises(ValueError, match="whole numbers, not float"):
             klip_sweep(frames, frames, jnp.array([1.0]), combine=combine)
+
+
+@pytest.mark.parametrize("zoned", [False, True])
+def test_written_over_an_earlier_result(zoned: bool) -> None:
+    rng = np.random.default_rng(8)
+    science, references, truncates = frames(3, rng), frames(8, rng), jnp.array([4, 0, 8, 2])
+    zones = jnp.stack([jnp.arange(9)[:, None] < 4, jnp.arange(9)[:, None] >= 5]) & jnp.ones((9, 11), bool)
+    chosen = {"combine": False, "zones": zones if zoned else None, "valid_science": jnp.array([True, False, True])}
+    sweep = jax.jit(partial(ops.klip_sweep, **chosen), donate_argnames="into")
+    fresh = klip_sweep(science, references, truncates, **chosen)
+    place = jnp.full_like(fresh, jnp.nan)
+    address = place.unsafe_buffer_pointer()
+    found = sweep(science, references, truncates, into=place)
+    np.testing.assert_array_equal(found, fresh)
+    assert place.is_deleted()
+    assert found.unsafe_buffer_pointer() == address
+
+
+def test_a_place_for_the_cubes_has_their_form() -> None:
+    rng = np.random.default_rng(8)
+    science, references, truncates = frames(3, rng), frames(8, rng), jnp.array([1, 2])
+    for place, combine in ((jnp.zeros((2, 3, 9, 10)), False), (jnp.zeros((2, 9, 11)), True)):
+        with pytest.raises(ValueError, match="into is float64"):
+            klip_sweep(science, references, truncates, combine=combine, into=place)
