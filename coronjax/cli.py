@@ -10,6 +10,8 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from .compiler import set_compiler_flag
+
 COMMANDS = {
     "run": "Reduce an association: read, flag outliers, align, subtract the star, resample, write the products.",
     "batch": "Reduce many associations side by side, skipping those that are complete; say what became of each.",
@@ -17,10 +19,6 @@ COMMANDS = {
     "simulate": "Make an association with a known truth, in the JWST file format.",
     "demo": "Simulate a small association with three companions, reduce it, and show what was found.",
 }
-# Half the time to compile for the CPU, and no slower to run. A flag that is not known would end the process, so it is
-# set for the versions of jaxlib that it was measured with.
-COMPILER_FLAG = "--xla_cpu_use_fusion_emitters=false"
-COMPILER_VERSIONS = ("0.10.",)
 DESCRIPTION = "Coronagraphic stage 3 processing for JWST, in JAX. `coronjax COMMAND --help` describes a command."
 
 
@@ -83,15 +81,6 @@ def _run_command(name: str, words: list[str]) -> int:
             return command()
     finally:
         gc.set_threshold(*threshold)
-
-
-def set_compiler_flag() -> None:
-    """Choose the faster compiler of XLA, unless the user has chosen; once JAX has started it is too late."""
-    from importlib.metadata import version
-
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "fusion_emitters" not in flags and version("jaxlib").startswith(COMPILER_VERSIONS):
-        os.environ["XLA_FLAGS"] = f"{flags} {COMPILER_FLAG}".strip()
 
 
 def _no_command(words: list[str]) -> int:

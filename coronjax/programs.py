@@ -29,6 +29,8 @@ import numpy as np
 from jax.experimental import serialize_executable
 from jax.experimental.compilation_cache import compilation_cache
 
+from .compiler import compiler_options, other_flags
+
 logger = logging.getLogger("coronjax")
 
 KEPT = 32  # programs in the folder; those used longest ago go first
@@ -127,7 +129,7 @@ class kept_program:
             return list({id(leaf): leaf for leaf in result}.values())
 
         with _jax_cache_off():  # what comes out of it cannot be kept a second time
-            compiled = jax.jit(flat).lower(*leaves).compile()
+            compiled = jax.jit(flat).lower(*leaves).compile(compiler_options(jax.default_backend()))
         result = results[-1]
         _give_back_memory()
         writing = _in_thread(_keep, path, compiled, result)  # it runs in the meantime
@@ -151,7 +153,7 @@ def _jax_cache_off() -> Iterator[None]:
 def _setting() -> str:
     """Digest of what all programs of a process depend on; one that another setting made may not even link."""
     device = jax.devices()[0]
-    versions = jax.__version__, jax.lib.__version__, device.platform, device.device_kind, os.environ.get("XLA_FLAGS")
+    versions = jax.__version__, jax.lib.__version__, device.platform, device.device_kind, other_flags()
     return _digest(_sources(), _processor(), *versions)
 
 

@@ -2,7 +2,7 @@
 
 import gc
 
-from coronjax.cli import set_compiler_flag
+from coronjax.compiler import set_compiler_flag
 
 set_compiler_flag()
 # Tracing makes very many objects, most of which stay: to look through them for cycles as often as usual takes a tenth

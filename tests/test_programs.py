@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from coronjax import programs
+from coronjax import compiler, programs
 
 PROCESS = """
 import sys, pathlib, jax.numpy as jnp
@@ -181,3 +181,17 @@ def test_those_used_longest_ago_go_first(tmp_path: Path, fresh: None, monkeypatc
         double(jnp.ones(3))
     assert len(files(tmp_path)) == 2
     assert first not in files(tmp_path)
+
+
+def test_the_compiler_is_chosen_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a process or for one program, it is the same program; the user's choice stands."""
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=there")
+    options, flags = compiler.compiler_options("cpu"), compiler.other_flags()
+    compiler.set_compiler_flag()
+    assert compiler.other_flags() == flags == "--xla_dump_to=there"
+    assert not compiler.compiler_options("cpu")
+    assert not compiler.compiler_options("gpu")
+    assert (len(os.environ["XLA_FLAGS"].split()) == 2) == bool(options)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=true")
+    compiler.set_compiler_flag()
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_use_fusion_emitters=true"
