@@ -55,7 +55,7 @@ def klip_sweep(
 
     Example:
         >>> frames = jnp.array([[[0.0, 2.0], [4.0, 1.0]]])
-        >>> klip_sweep(3 * frames, frames, jnp.array([0, 1]))[1].round(6).tolist()
+        >>> abs(klip_sweep(3 * frames, frames, jnp.array([0, 1]))[1]).round(6).tolist()
         [[0.0, 0.0], [0.0, 0.0]]
 
     Source: Soummer, Pueyo & Larkin (2012), ApJ 755, L28.

@@ -87,11 +87,11 @@ def follow_lmdif(
 
     Example:
         >>> star = jnp.exp(-0.1 * jnp.hypot(*jnp.mgrid[-8:9, -8:9]) ** 2)
-        >>> stack, weight = 2 * fourier_shift(star, jnp.array([0.5, 0.0]))[None], jnp.ones_like(star)
+        >>> stack, weight = 2 * fourier_shift(star, jnp.array([0.5, 0.25]))[None], jnp.ones_like(star)
         >>> images = stack, star, weight, jnp.ones(1, bool)
         >>> found = follow_lmdif(register_all(*images, search=0), *images)
         >>> found.shift.round(6).tolist(), found.scale.round(6).tolist()
-        ([[0.5, 0.0]], [2.0])
+        ([[0.5, 0.25]], [2.0])
 
     Source: align_refs of jwst 3.0.0 registers by scipy.optimize.leastsq, which is lmdif.
     """
