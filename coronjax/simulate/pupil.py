@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,29 @@ Array = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Pupil:
-    """The aperture on a square grid of cells, and a basis of wavefront errors.
-
-    The basis holds five modes for each segment (piston, tip, tilt, focus, astigmatism) and six for the whole pupil.
-    """
+    """The aperture on a square grid of cells, and a basis of wavefront errors."""
 
     aperture: Array  # [y x] amplitude, 0 to 1
-    basis: Array  # [mode y x], each of unit rms over the whole aperture
+    angle: float  # of the pupil on the detector, degrees from +x towards +y
+
+    @cached_property
+    def basis(self) -> Array:
+        """Wavefront errors [mode y x], each of unit rms over the whole aperture.
+
+        Five modes for each segment (piston, tip, tilt, focus, astigmatism) and six for the whole pupil.
+        """
+        x, y = _turned(self.angle)
+        modes = []
+        for (cx, cy), segment in zip(segment_centres(), _segments(x, y), strict=True):
+            u, v = (x - cx) / PITCH, (y - cy) / PITCH
+            modes += [segment * shape for shape in (np.ones_like(u), u, v, u**2 + v**2 - 0.14, u**2 - v**2)]
+        u, v = x / 3.3, y / 3.3
+        r2 = u**2 + v**2
+        modes += [2 * r2 - 1, u**2 - v**2, 2 * u * v, (3 * r2 - 2) * u, (3 * r2 - 2) * v, 6 * r2**2 - 6 * r2 + 1]
+        weight, inside = self.aperture / self.aperture.sum(), self.aperture > 0
+        basis = np.array(modes) * inside
+        basis -= (basis * weight).sum((1, 2), keepdims=True) * inside
+        return np.asarray(basis / np.sqrt((basis**2 * weight).sum((1, 2), keepdims=True)))
 
 
 def coordinates() -> Array:
@@ -72,18 +88,15 @@ def _past_struts(x: Array, y: Array) -> Array:
     return transmission
 
 
-def _basis(x: Array, y: Array, segments: list[Array], aperture: Array) -> Array:
-    modes = []
-    for (cx, cy), segment in zip(segment_centres(), segments, strict=True):
-        u, v = (x - cx) / PITCH, (y - cy) / PITCH
-        modes += [segment * shape for shape in (np.ones_like(u), u, v, u**2 + v**2 - 0.14, u**2 - v**2)]
-    u, v = x / 3.3, y / 3.3
-    r2 = u**2 + v**2
-    modes += [2 * r2 - 1, u**2 - v**2, 2 * u * v, (3 * r2 - 2) * u, (3 * r2 - 2) * v, 6 * r2**2 - 6 * r2 + 1]
-    basis = np.array(modes) * (aperture > 0)
-    basis -= (basis * aperture).sum((1, 2), keepdims=True) / aperture.sum() * (aperture > 0)
-    rms = np.sqrt((basis**2 * aperture).sum((1, 2), keepdims=True) / aperture.sum())
-    return np.asarray(basis / rms)
+def _turned(angle: float) -> tuple[Array, Array]:
+    """The cells' places on a pupil that lies at an angle on the detector, metres, [y x]."""
+    c, turn = coordinates(), np.deg2rad(angle)
+    x, y = np.meshgrid(c, c)
+    return x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+
+
+def _segments(x: Array, y: Array) -> list[Array]:
+    return [_hexagon(x - cx, y - cy, SEGMENT) for cx, cy in segment_centres()]
 
 
 @lru_cache(maxsize=4)
@@ -100,12 +113,8 @@ def make_pupil(angle: float = 0.0) -> Pupil:
         >>> 25 < float(make_pupil().aperture.sum()) * CELL**2 < 27
         True
     """
-    c, turn = coordinates(), np.deg2rad(angle)
-    x, y = np.meshgrid(c, c)
-    x, y = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-    segments = [_hexagon(x - cx, y - cy, SEGMENT) for cx, cy in segment_centres()]
-    aperture = np.sum(segments, axis=0) * _past_struts(x, y)
-    return Pupil(aperture, _basis(x, y, segments, aperture))
+    x, y = _turned(angle)
+    return Pupil(np.sum(_segments(x, y), axis=0) * _past_struts(x, y), angle)
 
 
 def phase_screen(rng: np.random.Generator, aperture: Array, slope: float = 2.5) -> Array:

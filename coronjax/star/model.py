@@ -45,11 +45,16 @@ class StarModel:
         self.cell = CELL
         self.middle = len(coronagraph.wavelengths) // 2
         self.light = float((coronagraph.pupil.aperture**2).sum())
+        self.aperture, self.stop = (a.astype(np.float32) for a in (coronagraph.pupil.aperture, coronagraph.stop))
+        self.waves: dict[tuple[float, int], np.ndarray] = {}
 
-    def _to_detector(self, wavelength: float, centre: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        places = (np.arange(self.size)[:, None] + nodes).ravel()
-        in_x, in_y = (np.exp(-2j * np.pi * self.pixel / wavelength * np.outer(places - c, self.x)) for c in centre)
-        return in_x, in_y
+    def _to_detector(self, wavelength: float, centre: np.ndarray, nodes: np.ndarray) -> list[np.ndarray]:
+        """Waves over the stop of each place on the detector along x, and along y: [place stop], complex64."""
+        wave = 2j * np.pi * self.pixel / wavelength
+        if (wavelength, len(nodes)) not in self.waves:
+            places = (np.arange(self.size)[:, None] + nodes).ravel()
+            self.waves[wavelength, len(nodes)] = np.exp(-wave * np.outer(places, self.x)).astype(np.complex64)
+        return [self.waves[wavelength, len(nodes)] * np.exp(wave * c * self.x).astype(np.complex64) for c in centre]
 
     def slopes(self, wavefront: np.ndarray, source: np.ndarray, centre: np.ndarray) -> Slopes:
         """Image and slopes; those at the middle wavelength, in the pixels' middles.
@@ -67,7 +72,8 @@ class StarModel:
         tilt = self.pixel * (source[0] * self.x[None, :] + source[1] * self.x[:, None])
         for i, (wavelength, weight) in enumerate(zip(c.wavelengths.tolist(), c.weights.tolist(), strict=True)):
             phase = (2 * np.pi / wavelength * (wavefront + tilt)).astype(np.float32)
-            light = c.pupil.aperture.astype(np.float32) * np.exp(1j * phase)
+            light = np.empty(phase.shape, np.complex64)
+            light.real, light.imag = self.aperture * np.cos(phase), self.aperture * np.sin(phase)
             stopped = self._stopped(light, wavelength)
             in_x, in_y = self._to_detector(wavelength, centre, _GRID)
             share = (self.cell * self.pixel / wavelength) ** 2 / self.light
@@ -90,7 +96,7 @@ class StarModel:
         from ..simulate.optics import behind_mask
 
         c = self.coronagraph
-        return np.asarray(c.stop.astype(np.float32) * behind_mask(c.mode, c.filter, field, wavelength))
+        return np.asarray(self.stop * behind_mask(c.mode, c.filter, field, wavelength))
 
     def wavefront_fields(self, centre: np.ndarray) -> np.ndarray:
         """Change of the field per metre of each wavefront mode, at the middle wavelength, scaled as the image is.
@@ -103,7 +109,7 @@ class StarModel:
         """
         c = self.coronagraph
         wavelength = float(c.wavelengths[self.middle])
-        in_x, in_y = (m.astype(np.complex64) for m in self._to_detector(wavelength, centre, np.zeros(1)))
+        in_x, in_y = self._to_detector(wavelength, centre, np.zeros(1))
         return np.asarray(self.share * (in_y @ _behind_stop(c.mode.name, c.filter.name) @ in_x.T))
 
     @property
@@ -120,8 +126,7 @@ class StarModel:
 
 def _between(in_y: np.ndarray, field: np.ndarray, in_x: np.ndarray) -> np.ndarray:
     """From the stop to the detector, in single precision: its rounding is far below what the model misses."""
-    rows = in_y.astype(np.complex64) @ field.astype(np.complex64)
-    return np.asarray((rows @ in_x.T.astype(np.complex64)).astype(complex))
+    return np.asarray((in_y @ field.astype(np.complex64) @ in_x.T).astype(complex))
 
 
 def wavefront_modes() -> tuple[np.ndarray, np.ndarray]:
@@ -159,5 +164,6 @@ def _behind_stop(mode: str, filter: str) -> np.ndarray:
     c = make_coronagraph(mode, filter)
     wavelength = float(c.wavelengths[len(c.wavelengths) // 2])
     light = (2j * np.pi / wavelength * c.pupil.aperture).astype(np.complex64)
-    fields = [c.stop * behind_mask(c.mode, c.filter, light * m, wavelength) for m in wavefront_modes()[0]]
+    stop = c.stop.astype(np.float32)
+    fields = [stop * behind_mask(c.mode, c.filter, light * m, wavelength) for m in wavefront_modes()[0]]
     return np.array(fields, np.complex64)
