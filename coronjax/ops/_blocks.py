@@ -7,7 +7,7 @@ all the sums over it, and as much memory as the stack.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import equinox as eqx
 import jax
@@ -17,13 +17,43 @@ from jaxtyping import Array
 from ._exact import two_sum
 
 _PIXELS = 8192  # of a block, if nothing else is said: 6.5 MB in float64 of a hundred frames
+_OF_ZONES = 2048  # of a block where there are several zones: much of a larger one would belong to others
+
+
+class Zones(eqx.Module):
+    """Sets of pixels that are worked on one by one. The pixels of each of several zones lie side by side."""
+
+    inside: Array | None = None  # [pixel], those that count in their zone; None: all
+    starts: Array | None = None  # [zone + 1], first pixel of each zone, and behind the last; None: there is one zone
+
+    @property
+    def count(self) -> int:
+        """Number of zones."""
+        return 1 if self.starts is None else len(self.starts) - 1
+
+    def only(self, deciding: Array | None) -> Zones:
+        """The same zones, of whose pixels only some count."""
+        if deciding is None:
+            return self
+        return Zones(deciding if self.inside is None else deciding & self.inside, self.starts)
+
+    def whole(self, zone: Array | int, n_pixels: int) -> Block:
+        """All pixels as one block, of which those of a zone count."""
+        inside = self.inside
+        if self.starts is not None:
+            place = jnp.arange(n_pixels)
+            run = (place >= self.starts[zone]) & (place < self.starts[zone + 1])
+            inside = run if inside is None else run & inside
+        return Block(None, zone, inside, None, n_pixels)
 
 
 class Block(eqx.Module):
-    """Some neighbouring pixels."""
+    """Some neighbouring pixels, and the zone that they are looked at for."""
 
-    start: Array | None  # None: all there are
-    new: Array | None  # which of them no block before has had; None: all
+    start: Array | None  # None: all pixels there are
+    zone: Array | int
+    inside: Array | None  # [block], which of them count in the zone; None: all
+    new: Array | None  # [block], which of them no block before has had; None: all
     length: int = eqx.field(static=True)
 
     @overload
@@ -32,99 +62,185 @@ class Block(eqx.Module):
     def of(self, stack: None) -> None: ...
     def of(self, stack: Array | None) -> Array | None:
         """The part `[... block]` of a stack `[... pixel]`."""
-        if stack is None or self.start is None:
-            return stack
-        return jax.lax.dynamic_slice_in_dim(stack, self.start, self.length, axis=-1)
+        return stack if self.start is None else _slice(stack, self.start, self.length)
 
-    def once(self, used: Array | None) -> Array | None:
-        """Which pixels to count, so that all blocks together count each one once; of those of `used`."""
-        part = self.of(used)
-        if part is None or self.new is None:
-            return self.new if part is None else part
-        return part & self.new
+    def put(self, stack: Array, part: Array) -> Array:
+        """A stack `[... pixel]` with `part` where the block's pixels count."""
+        part = part if self.inside is None else jnp.where(self.inside, part, self.of(stack))
+        return part if self.start is None else jax.lax.dynamic_update_slice_in_dim(stack, part, self.start, axis=-1)
+
+    @property
+    def once(self) -> Array | None:
+        """Which pixels to count, so that all blocks together count each one once."""
+        if self.inside is None or self.new is None:
+            return self.new if self.inside is None else self.inside
+        return self.inside & self.new
 
 
-def over_blocks(one: Callable[[Block], Any], n_pixels: int, *, size: int = _PIXELS, used: Array | None = None) -> Any:
-    """Call `one` for every block of about `size` pixels; lay its arrays `[... block]` side by side, `[... pixel]`.
+@overload
+def _slice(stack: Array, start: Array, length: int) -> Array: ...
+@overload
+def _slice(stack: None, start: Array, length: int) -> None: ...
+def _slice(stack: Array | None, start: Array, length: int) -> Array | None:
+    return None if stack is None else jax.lax.dynamic_slice_in_dim(stack, start, length, axis=-1)
 
-    Blocks without a pixel of `used` are left out and get zeros.
-    """
-    count, length = _partition(n_pixels, size)
+
+class Blocks(NamedTuple):
+    """A division of the pixels."""
+
+    most: int  # of blocks
+    used: Array | int  # of blocks, from the first on; the others have no pixel that counts
+    at: Callable[[Array], Block]  # the block of a number
+
+
+def divide(zones: Zones, n_pixels: int, size: int = _PIXELS) -> Blocks:
+    """Divide the pixels into blocks of about `size`, each of one zone."""
+    if zones.starts is not None:
+        return _runs(zones.starts, zones.inside, n_pixels, min(size, _OF_ZONES, n_pixels))
+    count = max(1, -(-n_pixels // size))
     if count == 1:
-        return one(Block(None, None, n_pixels))
-    one = _where_used(one, used)
-    parts = jax.lax.map(jax.checkpoint(lambda i: one(_block(i, length, n_pixels))), jnp.arange(count))
+        return Blocks(1, 1, lambda _: zones.whole(0, n_pixels))
+    length = -(-n_pixels // count)  # as even as can be; the last may overlap the one before
 
-    def join(part: Array) -> Array:
-        before = jnp.moveaxis(part[:-1], 0, -2).reshape(*part.shape[1:-1], -1)
-        return jnp.concatenate([before, part[-1][..., count * length - n_pixels :]], axis=-1)
+    def at(i: Array) -> Block:
+        start = jnp.minimum(i * length, n_pixels - length)
+        new = None if n_pixels % length == 0 else jnp.arange(length) + start >= i * length
+        return Block(start, 0, _slice(zones.inside, start, length), new, length)
 
-    return jax.tree.map(join, parts)
+    return Blocks(count, count, at)
 
 
-def sum_blocks(
-    one: Callable[[Block], Any],
+def _runs(starts: Array, inside: Array | None, n_pixels: int, length: int) -> Blocks:
+    """Blocks of several zones, of equal length."""
+    n_zones = len(starts) - 1
+    each = -(-jnp.diff(starts) // length)
+    ends = jnp.cumsum(each)
+
+    def at(i: Array) -> Block:
+        zone = jnp.minimum(jnp.sum(ends <= i), n_zones - 1)
+        first = starts[zone] + (i - ends[zone] + each[zone]) * length
+        start = jnp.clip(first, 0, n_pixels - length)
+        place = start + jnp.arange(length)
+        run = (place >= first) & (place < starts[zone + 1])
+        return Block(start, zone, run if inside is None else run & _slice(inside, start, length), None, length)
+
+    return Blocks(n_pixels // length + n_zones, ends[-1], at)
+
+
+def over_blocks(
+    cut: Callable[[Block], Any],
+    one: Callable[[Any, Array | None], Any],
+    zones: Zones,
     n_pixels: int,
     *,
     size: int = _PIXELS,
-    used: Array | None = None,
+    outside: float = jnp.nan,
+) -> Any:
+    """Call `one(cut(block), inside)` for every block; lay its arrays `[... block]` side by side, `[... pixel]`.
+
+    Args:
+        cut: takes what `one` needs out of the stacks.
+        one: what is made of it; of whose pixels those `inside` count.
+        zones: where to work.
+        n_pixels: of the stacks.
+        size: about so many pixels make a block.
+        outside: value of the pixels that do not count.
+    """
+    blocks = divide(zones, n_pixels, size)
+
+    def part(i: Array) -> Any:
+        block = blocks.at(i)
+        return _worked(one, cut(block), block.inside, zones)
+
+    if zones.starts is not None:
+        shapes = jax.eval_shape(part, jnp.zeros((), int))
+        empty = jax.tree.map(lambda leaf: jnp.full((*leaf.shape[:-1], n_pixels), outside, leaf.dtype), shapes)
+
+        def step(images: Any, i: Array) -> tuple[Any, None]:
+            return jax.tree.map(blocks.at(i).put, images, jax.checkpoint(part)(i)), None
+
+        return jax.lax.scan(step, empty, jnp.arange(blocks.most))[0]
+    if blocks.most == 1:
+        images = part(jnp.zeros((), int))
+    else:
+        parts = jax.lax.map(jax.checkpoint(part), jnp.arange(blocks.most))
+        images = jax.tree.map(lambda stacked: _side_by_side(stacked, n_pixels), parts)
+    inside = zones.inside
+    return images if inside is None else jax.tree.map(lambda image: jnp.where(inside, image, outside), images)
+
+
+def _side_by_side(parts: Array, n_pixels: int) -> Array:
+    """Parts `[block ... pixel]`, of which the last may overlap the one before, as `[... pixel]`."""
+    before = jnp.moveaxis(parts[:-1], 0, -2).reshape(*parts.shape[1:-1], -1)
+    return jnp.concatenate([before, parts[-1][..., before.shape[-1] + parts.shape[-1] - n_pixels :]], axis=-1)
+
+
+def sum_blocks(
+    cut: Callable[[Block], Any],
+    one: Callable[[Any, Array | None], Any],
+    zones: Zones,
+    n_pixels: int,
+    *,
+    size: int = _PIXELS,
     compensated: bool = False,
 ) -> Any:
-    """Call `one` for every block of about `size` pixels and add up; it is to count the pixels of `once` only.
+    """Call `one(cut(block), counted)` for every block and add up, zone by zone: `[zone ...]`.
 
-    Blocks without a pixel of `used` are left out. `compensated` adds what rounding loses between blocks at the end.
+    Args:
+        cut: takes what `one` needs out of the stacks.
+        one: a sum over those pixels that are `counted`.
+        zones: where to work.
+        n_pixels: of the stacks.
+        size: about so many pixels make a block.
+        compensated: add what rounding loses between blocks at the end.
     """
-    count, length = _partition(n_pixels, size)
-    if count == 1:
-        return one(Block(None, None, n_pixels))
+    blocks = divide(zones, n_pixels, size)
 
-    one = _where_used(one, used)
+    def part(i: Array) -> Any:
+        block = blocks.at(i)
+        return _worked(one, cut(block), block.once, zones)
+
+    if blocks.most == 1:
+        return jax.tree.map(lambda leaf: leaf[None], part(jnp.zeros((), int)))
 
     def step(state: tuple[Any, Any], i: Array) -> tuple[tuple[Any, Any], None]:
         total, lost = state
-        value = one(_block(i, length, n_pixels))
+        zone, value = blocks.at(i).zone, jax.checkpoint(part)(i)
         if compensated:
-            lost = jax.tree.map(_still_lost, lost, total, value)
-        return (jax.tree.map(jnp.add, total, value), lost), None
+            rest = jax.tree.map(lambda so_far, new: _rest(so_far[zone], new), total, value)
+            lost = _added(lost, rest, zone)
+        return (_added(total, value, zone), lost), None
 
-    shapes = jax.eval_shape(lambda: one(_block(jnp.zeros((), int), length, n_pixels)))
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    shapes = jax.eval_shape(part, jnp.zeros((), int))
+    nothing = jax.tree.map(lambda leaf: jnp.zeros((zones.count, *leaf.shape), leaf.dtype), shapes)
     first = nothing, nothing if compensated else None
-    total, lost = jax.lax.scan(jax.checkpoint(step), first, jnp.arange(count))[0]
+    total, lost = jax.lax.scan(step, first, jnp.arange(blocks.most))[0]
     return jax.tree.map(jnp.add, total, lost) if compensated else total
 
 
-def _still_lost(lost: Array, total: Array, value: Array) -> Array:
-    """What rounding has lost after one sum more; of a sum's derivative it is no part."""
-    return lost + two_sum(jax.lax.stop_gradient(total), jax.lax.stop_gradient(value))[1]
+def _added(total: Any, value: Any, zone: Array | int) -> Any:
+    """Sums `[zone ...]` with a value more for one zone."""
+
+    def one(so_far: Array, new: Array) -> Array:
+        if len(so_far) == 1:
+            return so_far + new
+        return jax.lax.dynamic_update_index_in_dim(so_far, so_far[zone] + new, zone, 0)
+
+    return jax.tree.map(one, total, value)
 
 
-def all_blocks(n_pixels: int, size: int) -> tuple[int, Callable[[Array], Block]]:
-    """How many blocks of about `size` pixels there are, and the block of a number; the last may overlap another."""
-    count, length = _partition(n_pixels, size)
-    whole = Block(None, None, n_pixels)
-    return count, lambda i: whole if count == 1 else _block(i, length, n_pixels)
+def _rest(total: Array, value: Array) -> Array:
+    """What rounding loses of a sum; of its derivative it is no part."""
+    return two_sum(*jax.lax.stop_gradient((total, value)))[1]
 
 
-def _where_used(one: Callable[[Block], Any], used: Array | None) -> Callable[[Block], Any]:
-    """The same work, and zeros without any for a block that has no pixel of `used`."""
-    if used is None:
-        return one
+def _worked(one: Callable[[Any, Array | None], Any], parts: Any, counted: Array | None, zones: Zones) -> Any:
+    """`one`; of several zones, zeros without any work where no pixel counts.
 
-    def chosen(block: Block) -> Any:
-        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, block))
-        return jax.lax.cond(jnp.any(block.of(used)), one, lambda _: nothing, block)
-
-    return chosen
-
-
-def _partition(n_pixels: int, size: int) -> tuple[int, int]:
-    """Number and length of the blocks, as even as can be; the last may overlap the one before."""
-    count = max(1, -(-n_pixels // size))
-    return count, -(-n_pixels // count)
-
-
-def _block(i: Array, length: int, n_pixels: int) -> Block:
-    start = jnp.minimum(i * length, n_pixels - length)
-    new = None if n_pixels % length == 0 else jnp.arange(length) + start >= i * length
-    return Block(start, new, length)
+    What is cut out is so beforehand: a derivative would fill whole stacks with zeros for each block without work.
+    """
+    if zones.starts is None or counted is None:
+        return one(parts, counted)
+    shapes = jax.eval_shape(one, parts, counted)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.cond(jnp.any(counted), one, lambda *_: nothing, parts, counted)

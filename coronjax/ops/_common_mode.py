@@ -12,17 +12,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ._blocks import Block, sum_blocks
+from ._blocks import Block, Zones, sum_blocks
 from ._devices import Part
 from ._zones import Centred, inner, times
 
 
 class CommonMode(eqx.Module):
-    """How to take it apart; any values would do, so they carry no derivative."""
+    """How to take it apart; any values would do, so they carry no derivative. `[zone ...]`, or of one zone."""
 
-    normal: Array  # [reference], of the mirror, of length 1; 0: no reflection
-    shares: Array  # [science], of the first reflected reference in each science frame
-    spans: Array  # [reference], which references have anything of it: not those that are invalid or constant
+    normal: Array  # [... reference], of the mirror, of length 1; 0: no reflection
+    shares: Array  # [... science], of the first reflected reference in each science frame
+    spans: Array  # [... reference], which references have anything of it: not those that are invalid or constant
+
+    def of(self, zone: Array | int) -> CommonMode:
+        """That of one zone."""
+        return jax.tree.map(lambda leaf: leaf[zone], self)
 
     def reflected(self, rows: Array) -> Array:
         """References, or coefficients of them, `[reference ...]`, in the mirror; twice is as before."""
@@ -40,9 +44,13 @@ class Reflected(eqx.Module):
         """As they were given."""
         return self.plain.frames
 
-    def part(self, block: Block, used: Array | None) -> Array:
-        """As that of `Centred`."""
-        return self.mode.reflected(self.plain.part(block, used))
+    def cut(self, block: Block) -> Reflected:
+        """As that of `Stack`."""
+        return Reflected(self.plain.cut(block), self.mode.of(block.zone))
+
+    def values(self, counted: Array | None) -> Array:
+        """As that of `Stack`."""
+        return self.mode.reflected(self.plain.values(counted))
 
 
 class Reduced(eqx.Module):
@@ -56,22 +64,33 @@ class Reduced(eqx.Module):
         """As they were given."""
         return self.plain.frames
 
-    def part(self, block: Block, used: Array | None) -> Array:
-        """As that of `Centred`."""
-        common = self.references.part(block, used)[0]
-        return self.plain.part(block, used) - self.references.mode.shares[:, None] * common
+    def cut(self, block: Block) -> Reduced:
+        """As that of `Stack`."""
+        return Reduced(self.plain.cut(block), self.references.cut(block))
+
+    def values(self, counted: Array | None) -> Array:
+        """As that of `Stack`."""
+        common = self.references.values(counted)[0]
+        return self.plain.values(counted) - self.references.mode.shares[:, None] * common
 
 
-def common_mode(references: Centred, science: Centred, used: Array | None, part: Part) -> CommonMode:
-    """Find it by one step of the power iteration, from the mean of the references."""
+def common_mode(references: Centred, science: Centred, zones: Zones, part: Part) -> CommonMode:
+    """Find that of each zone by one step of the power iteration, from the mean of the references."""
 
-    def one(block: Block) -> tuple[Array, Array]:
-        counted = block.once(used)
-        frames = references.part(block, counted)
+    def cut(block: Block) -> tuple[Centred, Centred]:
+        return references.cut(block), science.cut(block)
+
+    def one(parts: tuple[Centred, Centred], counted: Array | None) -> tuple[Array, Array]:
+        frames = parts[0].values(counted)
         mean = jnp.mean(frames, axis=0, keepdims=True)
-        return inner(frames, mean)[:, 0], inner(science.part(block, counted), mean)[:, 0]
+        return inner(frames, mean)[:, 0], inner(parts[1].values(counted), mean)[:, 0]
 
-    along, shares = jax.lax.stop_gradient(part.add(sum_blocks(one, references.frames.shape[1], used=used)))
+    sums = part.add(sum_blocks(cut, one, zones, references.frames.shape[1]))
+    return jax.vmap(_mode)(*jax.lax.stop_gradient(sums))
+
+
+def _mode(along: Array, shares: Array) -> CommonMode:
+    """From the products of the references, and of the science frames, with the mean reference."""
     length = jnp.linalg.norm(along)
     there = length > 0
     direction = jnp.where(there, along / jnp.where(there, length, 1), 0)

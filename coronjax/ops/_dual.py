@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._blocks import Block
 from ._zones import Stack, times
 from .spectral import eigenvalues, n_pairs, spectral_times
 from .subspace import Subspace, subspace
@@ -37,18 +36,17 @@ def fewer_pixels(n_references: int, n_pixels: int) -> bool:
 def dual(
     used: Bool[Array, " pixel"] | None,
     counted: Bool[Array, " pixel"] | None,
-    science: Stack,
-    references: Stack,
+    aims: Stack,
+    stars: Stack,
     truncate: Array | int,
     max_modes: int | None,
     *,
     valid: Bool[Array, " k"] | None,
     error: bool,
 ) -> Dual:
-    """Weights of one zone, and the error where it is asked for, from the pixels `counted`."""
-    n_references, n_pixels = references.frames.shape
-    whole = Block(None, None, n_pixels)
-    frames, targets = references.part(whole, counted), science.part(whole, counted)
+    """Weights of the science frames `aims` of one zone, and the error where it is asked for, from those `counted`."""
+    n_references = len(stars.frames)
+    frames, targets = stars.values(counted), aims.values(counted)
     space = subspace(times(frames.T, frames), truncate, max_modes=max_modes)
     shares = spectral_times(space.spectrum, space.kept, targets.T, function="inverse", tolerance=space.tolerance)
     usable = jnp.sum(jax.lax.stop_gradient(frames) ** 2, axis=1) > 0
@@ -58,7 +56,7 @@ def dual(
     values = jnp.pad(values, (0, wanted - len(values)))
     noise = None
     if error:
-        everywhere = frames if counted is used else references.part(whole, used)
+        everywhere = frames if counted is used else stars.values(used)
         noise = _scatter(_left(space, frames, everywhere), valid)
     return Dual(weights, values, jnp.sum(space.kept), noise)
 

@@ -1,8 +1,8 @@
 """Inner products of reference and science frames, zone by zone: all that KLIP needs to know about the pixels.
 
 A zone is a set of pixels, one boolean image, that is subtracted on its own; `None` stands for one zone that holds
-every pixel. Zones should not share pixels; where they do the last one decides. Values outside every zone and of
-invalid frames are never looked at, NaN included.
+every pixel. Zones should not share pixels: one that lies in several belongs to the last of them. Values outside every
+zone and of invalid frames are never looked at, NaN included.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float
 
+from ._blocks import Zones
 from ._devices import Part, by_pixels
-from ._zones import as_images, centre, each_zone, flat, inner_products, zone_by_zone
+from ._zones import as_images, centre, flat, inner_products, zone_by_zone
 
 
 class Gram(eqx.Module):
@@ -108,17 +109,12 @@ def gram(
         [[[2.0]]]
     """
 
-    def own(images: tuple, valid: tuple[Array | None, Array | None], part: Part) -> tuple[None, Gram]:
-        frames, targets = flat(images[0]), flat(images[1])
+    def own(images: tuple, zones: Zones, valid: tuple[Array | None, Array | None], part: Part) -> tuple[None, Gram]:
+        stars, n_pixels = centre(flat(images[0]), zones, valid[0], part)
+        aims = centre(flat(images[1]), zones, valid[1], part)[0]
+        return None, Gram(*inner_products(stars, aims, zones, part), n_pixels, stars.means, aims.means)
 
-        def one_zone(used: Array | None) -> tuple[None, Gram]:
-            centred, n_pixels = centre(frames, used, valid[0], part)
-            aims = centre(targets, used, valid[1], part)[0]
-            return None, Gram(*inner_products(centred, aims, used, part), n_pixels, centred.means, aims.means)
-
-        return each_zone(one_zone, part.zones(images[2]), None)
-
-    images = jax.tree.map(as_images, (references, science, zones))
+    images = jax.tree.map(as_images, ((references, science), zones))
     return by_pixels(zone_by_zone(own), images, (valid_references, valid_science))[1]
 
 

@@ -5,16 +5,14 @@ Derivatives are of first order, forward and reverse, with the choice of the mode
 
 from __future__ import annotations
 
-from functools import partial
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..options import Klip
-from ._blocks import Block, over_blocks
-from ._common_mode import Reduced, Reflected, common_mode
+from ._blocks import Block, Zones, over_blocks
+from ._common_mode import CommonMode, Reduced, Reflected, common_mode
 from ._devices import Part, by_pixels
 from ._dual import dual, fewer_pixels
 from ._zones import Centred, Stack, centre, each_zone, flat, hide_invalid, inner_products, times, zone_by_zone
@@ -116,25 +114,19 @@ def subtract(
     """
     means = (None, None) if whole is None else (whole.reference_means, whole.science_means)
 
-    def own(images: tuple, shared: tuple, part: Part) -> tuple[Array, None]:
-        targets, frames = flat(images[0]), flat(images[1])
+    def own(images: tuple, zones: Zones, shared: tuple, part: Part) -> tuple[Array, None]:
         weights, means, valid_references, valid_science = shared
 
-        def centred(stack: Array, used: Array | None, valid: Array | None, mean: Array | None) -> Centred:
-            return centre(stack, used, valid, part)[0] if mean is None else Centred(stack, mean, valid)
+        def centred(images: Array, valid: Array | None, mean: Array | None) -> Centred:
+            return centre(flat(images), zones, valid, part)[0] if mean is None else Centred(flat(images), mean, valid)
 
-        def one_zone(used: Array | None, weight: Array, mean: Array | None, aim: Array | None) -> tuple[Array, None]:
-            stars = centred(frames, used, valid_references, mean)
-            aims = centred(targets, used, valid_science, aim)
-            one = partial(_residual, used=used, aims=aims, references=stars, weights=weight)
-            return over_blocks(one, frames.shape[1], used=used), None
-
-        empty = jnp.full_like(targets, jnp.nan)
-        residual = each_zone(one_zone, part.zones(images[2]), empty, weights, *means)[0]
+        aims = centred(images[0], valid_science, means[1])
+        stars = centred(images[1], valid_references, means[0])
+        residual = _images(zones, _Star(weights, stars, aims))[0]
         return hide_invalid(residual, valid_science).reshape(images[0].shape), None
 
     shared = weights, means, valid_references, valid_science
-    return by_pixels(zone_by_zone(own), (science, references, zones), shared)[0]
+    return by_pixels(zone_by_zone(own), ((science, references), zones), shared)[0]
 
 
 def klip(
@@ -175,40 +167,64 @@ def klip(
     Source: klip step of calwebb_coron3, jwst 3.0.0, which Soummer, Pueyo & Larkin (2012), ApJ 755, L28, describe.
     """
 
-    def own(images: tuple, shared: tuple, part: Part) -> tuple[tuple, Weights]:
-        targets, frames = flat(images[0]), flat(images[1])
+    def own(images: tuple, zones: Zones, shared: tuple, part: Part) -> tuple[tuple, Weights]:
         truncate, eligible, valid_science, valid_references = shared
-        deciding = None if images[2] is None else images[2].reshape(-1)
-
-        def one_zone(used: Array | None) -> tuple[tuple[Array, Array | None], Weights]:
-            counted = deciding if used is None else used if deciding is None else deciding & used
-            stars = centre(frames, counted, valid_references, part)[0]
-            aims = centre(targets, counted, valid_science, part)[0]
-            if frames.dtype == jnp.float32 and eligible is None and options.max_modes is None:
-                return _in_single(used, counted, aims, stars, truncate, part, error=error)
-            if _from_pixels(frames) and eligible is None and not part.names:
-                side = dual(
-                    used, counted, aims, stars, truncate, options.max_modes, valid=valid_references, error=error
-                )
-                found = _with_diagnostics(side.weights, side.eigenvalues, side.n_modes)
-                return (_apply(used, aims, stars, side.weights, None)[0], side.error), found
+        counted = zones.only(None if images[2] is None else images[2].reshape(-1))
+        stars = centre(flat(images[1]), counted, valid_references, part)[0]
+        aims = centre(flat(images[0]), counted, valid_science, part)[0]
+        plain = eligible is None
+        if stars.frames.dtype == jnp.float32 and plain and options.max_modes is None:
+            found, star = _in_single(counted, aims, stars, truncate, part, error=error)
+        elif _from_pixels(stars.frames) and plain and not part.names:
+            found, star = _in_dual(zones, counted, aims, stars, truncate, options.max_modes, error=error)
+        else:
             products, cross = inner_products(stars, aims, counted, part)
-            space = subspace(products, truncate, max_modes=options.max_modes)
-            if eligible is None:
-                found = weights_of(space, cross)
-            else:
-                found = _zone_weights(products, cross, truncate, eligible, options.max_modes)
-            left = left_over(space, valid_references) if error else None
-            return _apply(used, aims, stars, found.weights, left), found
 
-        empty = (jnp.full_like(targets, jnp.nan), jnp.full_like(frames[0], jnp.nan) if error else None)
-        (residual, noise), found = each_zone(one_zone, part.zones(images[3]), empty)
+            def one_zone(products: Array, cross: Array) -> tuple[Weights, Array | None]:
+                space = subspace(products, truncate, max_modes=options.max_modes)
+                found = (
+                    weights_of(space, cross)
+                    if plain
+                    else _zone_weights(products, cross, truncate, eligible, options.max_modes)
+                )
+                return found, left_over(space, valid_references) if error else None
+
+            found, left = each_zone(one_zone, products, cross)
+            star = _Star(found.weights, stars, aims, left)
+        residual, noise = _images(zones, star)
         residual = hide_invalid(residual, valid_science).reshape(images[0].shape)
         return (residual, None if noise is None else noise.reshape(residual.shape[1:])), found
 
     shared = options.truncate, eligible, valid_science, valid_references
-    (residual, noise), found = by_pixels(zone_by_zone(own), (science, references, fit, zones), shared)
+    (residual, noise), found = by_pixels(zone_by_zone(own), ((science, references, fit), zones), shared)
     return KlipResult(residual, noise, found.weights, found.n_modes, found.gap, found.eigenvalues)
+
+
+class _Star(eqx.Module):
+    """What the star's images, and those of the error, are made of."""
+
+    weights: Array  # [zone science reference], of the references as in `stars`
+    stars: Stack
+    aims: Stack
+    left: Array | None = None  # [zone reference reference], from `left_over`; None: no error, or it is there already
+    error: Array | None = None  # [pixel]
+
+    def cut(self, block: Block) -> _Star:
+        """Of one zone and the pixels of a block."""
+        left = None if self.left is None else self.left[block.zone]
+        return _Star(self.weights[block.zone], self.stars.cut(block), self.aims.cut(block), left)
+
+
+def _images(zones: Zones, star: _Star) -> tuple[Array, Array | None]:
+    """Residual and, where it is asked for, error; NaN outside every zone."""
+
+    def one(part: _Star, inside: Array | None) -> tuple[Array, Array | None]:
+        frames = part.stars.values(inside)
+        noise = None if part.left is None else scatter(part.left, frames)
+        return part.aims.values(inside) - times(part.weights, frames), noise
+
+    residual, noise = over_blocks(star.cut, one, zones, star.stars.frames.shape[1])
+    return residual, noise if star.error is None else star.error
 
 
 def _from_pixels(frames: Array) -> bool:
@@ -216,46 +232,55 @@ def _from_pixels(frames: Array) -> bool:
     return fewer_pixels(*frames.shape) and frames.dtype == jnp.float64
 
 
-def _in_single(
-    used: Array | None,
-    counted: Array | None,
+def _in_dual(
+    zones: Zones,
+    counted: Zones,
     science: Centred,
     references: Centred,
     truncate: Array | int,
-    part: Part,
+    max_modes: int | None,
     *,
     error: bool,
-) -> tuple[tuple[Array, Array | None], Weights]:
-    """One zone in float32, whose rounding errors the common mode would make as large as the faint modes."""
-    mode = common_mode(references, science, counted, part)
-    stars = Reflected(references, mode)
+) -> tuple[Weights, _Star]:
+    """All zones from the side of the pixels, which are few."""
+    n_pixels = references.frames.shape[1]
+
+    def one_zone(zone: Array) -> tuple[Weights, Array | None]:
+        used, deciding = zones.whole(zone, n_pixels), counted.whole(zone, n_pixels)
+        side = dual(
+            *(used.inside, deciding.inside, science.cut(used), references.cut(used), truncate, max_modes),
+            valid=references.valid,
+            error=error,
+        )
+        noise = side.error if used.inside is None or side.error is None else jnp.where(used.inside, side.error, 0)
+        return _with_diagnostics(side.weights, side.eigenvalues, side.n_modes), noise
+
+    found, noise = each_zone(one_zone, jnp.arange(zones.count))
+    if noise is not None:
+        together = jnp.sum(noise, axis=0)
+        noise = over_blocks(lambda block: block.of(together), lambda part, _: part, zones, n_pixels)
+    return found, _Star(found.weights, references, science, error=noise)
+
+
+def _in_single(
+    zones: Zones, science: Centred, references: Centred, truncate: Array | int, part: Part, *, error: bool
+) -> tuple[Weights, _Star]:
+    """All zones in float32, whose rounding errors the common mode would make as large as the faint modes."""
+    common = common_mode(references, science, zones, part)
+    stars = Reflected(references, common)
     aims = Reduced(science, stars)
-    products, cross = inner_products(stars, aims, counted, part)
-    space = subspace(products, truncate, graded=True)
-    found = weights_of(space, cross)
-    # The common mode itself leaves what the dropped modes have of it.
-    weights = found.weights - mode.shares[:, None] * first_left(space)
-    left = left_over(space, references.valid, mode) if error else None
-    whole = mode.reflected(weights.at[:, 0].add(mode.shares).T).T
-    found = eqx.tree_at(lambda w: w.weights, found, jnp.where(mode.spans, whole, 0))
-    return _apply(used, aims, stars, weights, left), found
 
+    def one_zone(products: Array, cross: Array, mode: CommonMode) -> tuple[Weights, Array, Array | None]:
+        space = subspace(products, truncate, graded=True)
+        found = weights_of(space, cross)
+        # The common mode itself leaves what the dropped modes have of it.
+        weights = found.weights - mode.shares[:, None] * first_left(space)
+        left = left_over(space, references.valid, mode) if error else None
+        whole = mode.reflected(weights.at[:, 0].add(mode.shares).T).T
+        return eqx.tree_at(lambda w: w.weights, found, jnp.where(mode.spans, whole, 0)), weights, left
 
-def _apply(
-    used: Array | None, aims: Stack, references: Stack, weights: Array, left: Array | None
-) -> tuple[Array, Array | None]:
-    """Residual and, where it is asked for, error."""
-
-    def images(block: Block) -> tuple[Array, Array | None]:
-        noise = None if left is None else scatter(left, references.part(block, block.of(used)))
-        return _residual(block, used, aims, references, weights), noise
-
-    return over_blocks(images, references.frames.shape[1], used=used)
-
-
-def _residual(block: Block, used: Array | None, aims: Stack, references: Stack, weights: Array) -> Array:
-    inside = block.of(used)
-    return aims.part(block, inside) - times(weights, references.part(block, inside))
+    found, weights, left = each_zone(one_zone, *inner_products(stars, aims, zones, part), common)
+    return found, _Star(weights, stars, aims, left)
 
 
 def weights_of(space: Subspace, cross: Array) -> Weights:

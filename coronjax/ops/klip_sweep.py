@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ._blocks import Zones
 from ._common_mode import Reduced, Reflected, common_mode
 from ._cubes import Expanded, Weighted, cubes, matrix_product
 from ._devices import Part, by_pixels
@@ -61,34 +62,36 @@ def klip_sweep(
     Source: Soummer, Pueyo & Larkin (2012), ApJ 755, L28.
     """
 
-    def own(images: tuple, shared: tuple, part: Part) -> tuple[Array, None]:
+    def own(images: tuple, zones: Zones, shared: tuple, part: Part) -> tuple[Array, None]:
         targets, frames = flat(images[0]), flat(images[1])
         room = None if images[3] is None else images[3].reshape(*images[3].shape[:2], -1)
         truncates, valid_science, valid_references = shared
-        deciding = None if images[2] is None else images[2].reshape(-1)
+        counted = zones.only(None if images[2] is None else images[2].reshape(-1))
         valid = jnp.ones(len(targets), bool) if valid_science is None else valid_science
         share = jnp.where(valid, 1 / jnp.maximum(jnp.sum(valid), 1), 0).astype(targets.dtype)[None]
         mixing = share if combine else jnp.eye(len(targets), dtype=targets.dtype)
+        plain = centre(frames, counted, valid_references, part)[0]
+        aims = centre(targets, counted, valid_science, part)[0]
+        stars, reduced, shares = _in_mirror(plain, aims, counted, mixing, part)
+        # Images of the modes are as many as the references: worth while for more frames than that.
+        by_modes = len(truncates) * len(mixing) > len(frames)
 
-        def one_zone(used: Array | None) -> tuple[Array, None]:
-            counted = deciding if used is None else used if deciding is None else deciding & used
-            plain = centre(frames, counted, valid_references, part)[0]
-            aims = centre(targets, counted, valid_science, part)[0]
-            stars, reduced, shares = _in_mirror(plain, aims, counted, mixing, part)
-            products, cross = inner_products(stars, reduced, counted, part)
+        def one_zone(products: Array, cross: Array, shares: Array | None) -> tuple[Array, Expanded | None]:
             mixed = times(mixing, cross.T).T
             space = subspace(products, 0, graded=shares is not None)
             weights = jax.vmap(lambda truncate: _weights(space.with_modes(truncate), mixed, shares))(truncates)
-            # Images of the modes are as many as the references: worth while for more frames than that.
-            if len(truncates) * len(mixing) > len(frames):
-                if shares is not None:
-                    weights = weights.at[..., :1].add(shares)
-                expanded = _expanded(space, mixed, shares, truncates)
-                return cubes(aims, stars, used, Weighted(mixing, weights), expanded, room), None
-            return matrix_product(reduced, stars, used, Weighted(mixing, weights)), None
+            if not by_modes:
+                return weights, None
+            if shares is not None:
+                weights = weights.at[..., :1].add(shares)
+            return weights, _expanded(space, mixed, shares, truncates)
 
-        empty = jnp.full((len(truncates), len(mixing), frames.shape[1]), jnp.nan, targets.dtype)
-        residual = each_zone(one_zone, part.zones(images[4]), empty)[0]
+        weights, expanded = each_zone(one_zone, *inner_products(stars, reduced, counted, part), shares)
+        star = Weighted(mixing, weights)
+        if by_modes:
+            residual = cubes(aims, stars, zones, star, expanded, room)
+        else:
+            residual = matrix_product(reduced, stars, zones, star)
         if combine:
             return residual.reshape(len(truncates), *images[0].shape[1:]), None
         if valid_science is not None:
@@ -101,18 +104,18 @@ def klip_sweep(
     if into is not None and (combine or (into.shape, into.dtype) != form):
         raise ValueError(f"into is {into.dtype} {into.shape} where the cubes are {form[1]} {form[0]}, not combined")
     shared = truncates, valid_science, valid_references
-    return by_pixels(zone_by_zone(own), (science, references, fit, into, zones), shared)[0]
+    return by_pixels(zone_by_zone(own), ((science, references, fit, into), zones), shared)[0]
 
 
 def _in_mirror(
-    references: Centred, science: Centred, used: Array | None, mixing: Array, part: Part
+    references: Centred, science: Centred, zones: Zones, mixing: Array, part: Part
 ) -> tuple[Stack, Stack, Array | None]:
     """References, frames and the mixed frames' shares as float32 needs them, see `klip`; float64 takes all as it is."""
     if references.frames.dtype != jnp.float32:
         return references, science, None
-    mode = common_mode(references, science, used, part)
+    mode = common_mode(references, science, zones, part)
     stars = Reflected(references, mode)
-    return stars, Reduced(science, stars), times(mixing, mode.shares[:, None])
+    return stars, Reduced(science, stars), times(mixing, mode.shares[..., None])
 
 
 def _weights(space: Subspace, mixed: Array, shares: Array | None) -> Array:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._blocks import Block, over_blocks
+from ._blocks import Zones, over_blocks
 from ._devices import by_pixels
 
 BLOCK = 256  # pixels, so few that their bits stay in the processor's cache
@@ -51,10 +51,10 @@ def _median(stack: Array, usable: Array) -> Array:
 
 
 def _block_by_block(planes: Array, good: Array) -> Array:
-    def one(block: Block) -> Array:
-        return _middle(block.of(planes), block.of(good))
+    def one(part: tuple[Array, Array], _: object) -> Array:
+        return _middle(*part)
 
-    return over_blocks(one, planes.shape[1], size=BLOCK)
+    return over_blocks(lambda b: (b.of(planes), b.of(good)), one, Zones(), planes.shape[1], size=BLOCK)
 
 
 def _middle(stack: Array, usable: Array) -> Array:

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._blocks import Block, over_blocks
+from ._blocks import Zones, over_blocks
 from ._common_mode import CommonMode
 from ._devices import Part, by_pixels
 from ._zones import Centred, each_zone, flat, times, zone_by_zone
@@ -85,22 +85,16 @@ def residual_error(
         [[0.0, 0.0, 0.0]]
     """
 
-    def own(images: tuple, shared: tuple, part: Part) -> tuple[Array, None]:
-        frames = flat(images[0])
+    def own(images: Array, zones: Zones, shared: tuple, _: Part) -> tuple[Array, None]:
         gram, truncate, valid_references = shared
+        left = each_zone(lambda products: left_over(subspace(products, truncate), valid_references), gram.products)
+        stars = Centred(flat(images), gram.reference_means, valid_references)
 
-        def one_zone(used: Array | None, products: Array, means: Array) -> tuple[Array, None]:
-            left = left_over(subspace(products, truncate), valid_references)
-            centred = Centred(frames, means, valid_references)
+        def one(part: tuple[Array, Centred], inside: Array | None) -> Array:
+            return scatter(part[0], part[1].values(inside))
 
-            def one(block: Block) -> Array:
-                return scatter(left, centred.part(block, block.of(used)))
-
-            return over_blocks(one, frames.shape[1], used=used), None
-
-        empty = jnp.full_like(frames[0], jnp.nan)
-        error = each_zone(one_zone, part.zones(images[1]), empty, gram.products, gram.reference_means)[0]
-        return error.reshape(images[0].shape[1:]), None
+        error = over_blocks(lambda b: (left[b.zone], stars.cut(b)), one, zones, stars.frames.shape[1])
+        return error.reshape(images.shape[1:]), None
 
     return by_pixels(zone_by_zone(own), (references, zones), (gram, truncate, valid_references))[0]
 
@@ -134,28 +128,34 @@ def modes(
         (1, 1, 1, 2)
     """
 
-    def own(images: tuple, shared: tuple, part: Part) -> tuple[Array, None]:
-        frames = flat(images[0])
+    def own(images: Array, zones: Zones, shared: tuple, part: Part) -> tuple[Array, None]:
         gram, truncate, valid_references = shared
+        mixing = each_zone(lambda products: _mixing(subspace(products, truncate)), gram.products)
+        stars = Centred(flat(images), gram.reference_means, valid_references)
+        n_pixels = stars.frames.shape[1]
 
-        def one_zone(used: Array | None, products: Array, means: Array) -> tuple[None, Array]:
-            space = subspace(products, truncate)
-            values = jnp.where(space.kept, eigenvalues(space.spectrum), 1)
-            vectors = eigenvectors(space.spectrum, space.tolerance)
-            scale = jnp.where(space.kept, 1 / jnp.sqrt(values), 0)
-            centred, mixing = Centred(frames, means, valid_references), scale[:, None] * vectors.T
+        def one(given: tuple[Array, Centred], inside: Array | None) -> Array:
+            return times(given[0], given[1].values(inside))
 
-            def one(block: Block) -> Array:
-                return times(mixing, centred.part(block, block.of(used)))
+        together = over_blocks(lambda b: (mixing[b.zone], stars.cut(b)), one, zones, n_pixels, outside=0.0)
 
-            found = over_blocks(one, frames.shape[1], used=used)
+        def signed(zone: Array) -> Array:
+            inside = zones.whole(zone, n_pixels).inside
+            found = together if inside is None else jnp.where(inside, together, 0)
             highest, lowest = (part.largest(jnp.max(sign * found, axis=1)) for sign in (1, -1))
-            return None, jnp.where((lowest > highest)[:, None], -found, found)
+            return jnp.where((lowest > highest)[:, None], -found, found)
 
-        found = each_zone(one_zone, part.zones(images[1]), None, gram.products, gram.reference_means)[1]
-        return found.reshape(*found.shape[:2], *images[0].shape[1:]), None
+        found = each_zone(signed, jnp.arange(zones.count))
+        return found.reshape(*found.shape[:2], *images.shape[1:]), None
 
     return by_pixels(zone_by_zone(own), (references, zones), (gram, truncate, valid_references))[0]
+
+
+def _mixing(space: Subspace) -> Array:
+    """The references' part in each mode, [mode reference]."""
+    values = jnp.where(space.kept, eigenvalues(space.spectrum), 1)
+    vectors = eigenvectors(space.spectrum, space.tolerance)
+    return jnp.where(space.kept, 1 / jnp.sqrt(values), 0)[:, None] * vectors.T
 
 
 def first_left(space: Subspace) -> Float[Array, " k"]:

@@ -26,3 +26,16 @@ def scene(n_references=8, n_science=3, shape=(15, 17), seed=0, noise=0.1):
 
 def run_klip(science, references, truncate, **masks):
     return klip(science, references, options=Klip(truncate=jnp.asarray(truncate)), **masks)
+
+
+def by_the_book(science, references, truncate):
+    """Karhunen-Loeve projection with normalised eigenimages of the covariance matrix of the references."""
+    frames = np.asarray(references, float).reshape(len(references), -1)
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    values, vectors = np.linalg.eigh(np.cov(frames))
+    images = vectors[:, np.argsort(values)[::-1]].T @ frames
+    images = (images / np.linalg.norm(images, axis=1, keepdims=True))[:truncate]
+    targets = np.asarray(science, float).reshape(len(science), -1)
+    residual = [t - t.mean() - images.T @ (images @ t) for t in targets]
+    left = [r - images.T @ (images @ r) for r in frames]
+    return np.reshape(residual, science.shape), np.std(left, axis=0).reshape(science.shape[1:])

@@ -12,26 +12,13 @@ from jax.test_util import check_grads
 
 from coronjax.ops.gram import init_gram, merge, update
 from coronjax.options import Klip
-from tests.ops.frames import gram, klip, klip_weights, modes, residual_error, run_klip, scene, subtract
-
-
-def _by_the_book(science, references, truncate):
-    """Karhunen-Loeve projection with normalised eigenimages of the covariance matrix of the references."""
-    frames = np.asarray(references).reshape(len(references), -1)
-    frames = frames - frames.mean(axis=1, keepdims=True)
-    values, vectors = np.linalg.eigh(np.cov(frames))
-    images = vectors[:, np.argsort(values)[::-1]].T @ frames
-    images = (images / np.linalg.norm(images, axis=1, keepdims=True))[:truncate]
-    targets = np.asarray(science).reshape(len(science), -1)
-    residual = [t - t.mean() - images.T @ (images @ t) for t in targets]
-    left = [r - images.T @ (images @ r) for r in frames]
-    return np.reshape(residual, science.shape), np.std(left, axis=0).reshape(science.shape[1:])
+from tests.ops.frames import by_the_book, gram, klip, klip_weights, modes, residual_error, run_klip, scene, subtract
 
 
 @pytest.mark.parametrize("truncate", [0, 1, 3, 5, 8, 50])
 def test_published_formula(truncate):
     science, references = scene()
-    residual, error = _by_the_book(science, references, truncate)
+    residual, error = by_the_book(science, references, truncate)
     found = run_klip(science, references, truncate)
     np.testing.assert_allclose(found.residual, residual, rtol=0, atol=1e-10 * residual.std())
     np.testing.assert_allclose(found.error, error, rtol=0, atol=1e-10)
