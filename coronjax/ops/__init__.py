@@ -6,8 +6,9 @@ from .blur import blur
 from .border import crop_border, pad_and_taper
 from .drizzle import DrizzleSums, drizzle_add, drizzle_init
 from .gram import Gram, gram, init_gram, merge, update
-from .klip import KlipResult, Weights, klip, klip_weights, subtract
+from .klip import KlipResult, klip, subtract
 from .klip_sweep import klip_sweep
+from .klip_weights import Weights, klip_weights
 from .lmdif import follow_lmdif
 from .median import nanmedian
 from .outliers import Outliers, flag_outliers

@@ -6,7 +6,6 @@ Derivatives are of first order, forward and reverse, with the choice of the mode
 from __future__ import annotations
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -17,20 +16,8 @@ from ._devices import Part, by_pixels
 from ._dual import dual, fewer_pixels
 from ._zones import Centred, Stack, centre, each_zone, flat, hide_invalid, inner_products, times, zone_by_zone
 from .gram import Gram
-from .spectral import eigenvalues, spectral_times
-from .subspace import Subspace, first_left, left_over, scatter, subspace
-
-
-class Weights(eqx.Module):
-    """What multiplies each reference to make the star in each science frame.
-
-    `[t]` is absent from the diagnostics where all science frames share their references.
-    """
-
-    weights: Float[Array, "z t k"]
-    eigenvalues: Float[Array, "*z_t k"]  # of the Gram matrix, descending
-    gap: Float[Array, "*z_t"]  # (last kept - first dropped) / last kept eigenvalue; 1: nothing was cut through
-    n_modes: Int[Array, "*z_t"]  # modes kept: truncate, or the rank of the references where that is less
+from .klip_weights import Weights, weights_of, with_diagnostics, zone_weights
+from .subspace import first_left, left_over, scatter, subspace
 
 
 class KlipResult(eqx.Module):
@@ -42,43 +29,6 @@ class KlipResult(eqx.Module):
     n_modes: Int[Array, "*z_t"]
     gap: Float[Array, "*z_t"]
     eigenvalues: Float[Array, "*z_t k"]
-
-
-def klip_weights(
-    gram: Gram,
-    *,
-    truncate: Int[Array, ""] | int,
-    eligible: Bool[Array, "t k"] | None = None,
-    max_modes: int | None = None,
-) -> Weights:
-    r"""Weights of the references that project each science frame on the leading modes.
-
-    $$ w_t = V_K \Lambda_K^{-1} V_K^T B_t, \qquad G = V \Lambda V^T $$
-
-    Args:
-        gram: inner products of the frames.
-        truncate: modes kept. Traced: neither a change nor a sweep under `vmap` decomposes or compiles again.
-            More than the rank of the references means all of them; 0 leaves the removal of the means.
-        eligible: which references each science frame may use (self-exclusion, rotation). Each frame then has a
-            decomposition of its own; by default all share one.
-        max_modes: as in `Klip`. Static.
-
-    Returns:
-        `Weights`. Invalid, ineligible and constant references have weight zero.
-
-    Example:
-        >>> from coronjax.ops.gram import gram
-        >>> frames = jnp.array([[[0.0, 2.0, 4.0]]])
-        >>> klip_weights(gram(frames, 3 * frames), truncate=1).weights.tolist()
-        [[[3.0]]]
-
-    Source: Soummer, Pueyo & Larkin (2012), ApJ 755, L28.
-    """
-
-    def one_zone(products: Array, cross: Array) -> Weights:
-        return _zone_weights(products, cross, truncate, eligible, max_modes)
-
-    return jax.vmap(one_zone)(gram.products, gram.cross)
 
 
 def subtract(
@@ -172,25 +122,7 @@ def klip(
         counted = zones.only(None if images[2] is None else images[2].reshape(-1))
         stars = centre(flat(images[1]), counted, valid_references, part)[0]
         aims = centre(flat(images[0]), counted, valid_science, part)[0]
-        plain = eligible is None
-        if stars.frames.dtype == jnp.float32 and plain and options.max_modes is None:
-            found, star = _in_single(counted, aims, stars, truncate, part, error=error)
-        elif _from_pixels(stars.frames) and plain and not part.names:
-            found, star = _in_dual(zones, counted, aims, stars, truncate, options.max_modes, error=error)
-        else:
-            products, cross = inner_products(stars, aims, counted, part)
-
-            def one_zone(products: Array, cross: Array) -> tuple[Weights, Array | None]:
-                space = subspace(products, truncate, max_modes=options.max_modes)
-                found = (
-                    weights_of(space, cross)
-                    if plain
-                    else _zone_weights(products, cross, truncate, eligible, options.max_modes)
-                )
-                return found, left_over(space, valid_references) if error else None
-
-            found, left = each_zone(one_zone, products, cross)
-            star = _Star(found.weights, stars, aims, left)
+        star, found = _fitted(zones, counted, aims, stars, truncate, eligible, options.max_modes, part, error=error)
         residual, noise = _images(zones, star)
         residual = hide_invalid(residual, valid_science).reshape(images[0].shape)
         return (residual, None if noise is None else noise.reshape(residual.shape[1:])), found
@@ -227,6 +159,36 @@ def _images(zones: Zones, star: _Star) -> tuple[Array, Array | None]:
     return residual, noise if star.error is None else star.error
 
 
+def _fitted(
+    zones: Zones,
+    counted: Zones,
+    aims: Centred,
+    stars: Centred,
+    truncate: Array | int,
+    eligible: Array | None,
+    max_modes: int | None,
+    part: Part,
+    *,
+    error: bool,
+) -> tuple[_Star, Weights]:
+    """The star of every zone, and its weights for the references as they were given."""
+    if eligible is None and max_modes is None and stars.frames.dtype == jnp.float32:
+        return _in_single(counted, aims, stars, truncate, part, error=error)
+    if eligible is None and not part.names and _from_pixels(stars.frames):
+        return _in_dual(zones, counted, aims, stars, truncate, max_modes, error=error)
+
+    def one_zone(products: Array, cross: Array) -> tuple[Weights, Array | None]:
+        space = subspace(products, truncate, max_modes=max_modes)
+        if eligible is None:
+            found = weights_of(space, cross)
+        else:
+            found = zone_weights(products, cross, truncate, eligible, max_modes)
+        return found, left_over(space, stars.valid) if error else None
+
+    found, left = each_zone(one_zone, *inner_products(stars, aims, counted, part))
+    return _Star(found.weights, stars, aims, left), found
+
+
 def _from_pixels(frames: Array) -> bool:
     """Whether the pixels' side is taken; float32 needs what `_in_single` does on the references'."""
     return fewer_pixels(*frames.shape) and frames.dtype == jnp.float64
@@ -241,7 +203,7 @@ def _in_dual(
     max_modes: int | None,
     *,
     error: bool,
-) -> tuple[Weights, _Star]:
+) -> tuple[_Star, Weights]:
     """All zones from the side of the pixels, which are few."""
     n_pixels = references.frames.shape[1]
 
@@ -253,18 +215,18 @@ def _in_dual(
             error=error,
         )
         noise = side.error if used.inside is None or side.error is None else jnp.where(used.inside, side.error, 0)
-        return _with_diagnostics(side.weights, side.eigenvalues, side.n_modes), noise
+        return with_diagnostics(side.weights, side.eigenvalues, side.n_modes), noise
 
     found, noise = each_zone(one_zone, jnp.arange(zones.count))
     if noise is not None:
         together = jnp.sum(noise, axis=0)
         noise = over_blocks(lambda block: block.of(together), lambda part, _: part, zones, n_pixels)
-    return found, _Star(found.weights, references, science, error=noise)
+    return _Star(found.weights, references, science, error=noise), found
 
 
 def _in_single(
     zones: Zones, science: Centred, references: Centred, truncate: Array | int, part: Part, *, error: bool
-) -> tuple[Weights, _Star]:
+) -> tuple[_Star, Weights]:
     """All zones in float32, whose rounding errors the common mode would make as large as the faint modes."""
     common = common_mode(references, science, zones, part)
     stars = Reflected(references, common)
@@ -280,31 +242,4 @@ def _in_single(
         return eqx.tree_at(lambda w: w.weights, found, jnp.where(mode.spans, whole, 0)), weights, left
 
     found, weights, left = each_zone(one_zone, *inner_products(stars, aims, zones, part), common)
-    return found, _Star(weights, stars, aims, left)
-
-
-def weights_of(space: Subspace, cross: Array) -> Weights:
-    """The weights of one zone, [t k], and the diagnostics they share."""
-    product = spectral_times(space.spectrum, space.kept, cross, function="inverse", tolerance=space.tolerance)
-    weights = jnp.where(space.usable[:, None], product, 0).T
-    return _with_diagnostics(weights, eigenvalues(space.spectrum), jnp.sum(space.kept))
-
-
-def _with_diagnostics(weights: Array, values: Array, n_modes: Array) -> Weights:
-    padded = jnp.append(jnp.maximum(values, 0), 0)
-    last = jnp.where(n_modes > 0, padded[jnp.maximum(n_modes - 1, 0)], 1)
-    gap = jnp.where(n_modes > 0, (last - padded[n_modes]) / last, 1)
-    return Weights(weights, values, gap, n_modes)
-
-
-def _zone_weights(
-    products: Array, cross: Array, truncate: Array | int, eligible: Array | None, max_modes: int | None
-) -> Weights:
-    if eligible is None:
-        return weights_of(subspace(products, truncate, max_modes=max_modes), cross)
-
-    def one_frame(target: Array, allowed: Array) -> Weights:
-        found = weights_of(subspace(products, truncate, allowed, max_modes=max_modes), target[:, None])
-        return eqx.tree_at(lambda w: w.weights, found, found.weights[0])
-
-    return jax.vmap(one_frame)(cross.T, eligible)
+    return _Star(weights, stars, aims, left), found

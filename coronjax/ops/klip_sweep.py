@@ -11,7 +11,7 @@ from ._common_mode import Reduced, Reflected, common_mode
 from ._cubes import Expanded, Weighted, cubes, matrix_product
 from ._devices import Part, by_pixels
 from ._zones import Centred, Stack, centre, each_zone, flat, inner_products, times, zone_by_zone
-from .klip import weights_of
+from .klip_weights import weights_of
 from .subspace import Subspace, first_left, subspace
 
 
