@@ -18,7 +18,7 @@ def set_compiler_flag() -> None:
     Example:
         >>> set_compiler_flag()
     """
-    if _is_ours():
+    if _is_ours() and _FLAG not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}".strip()
 
 
@@ -49,6 +49,7 @@ def compiler_options(platform: str) -> dict[str, str | bool]:
 
 
 def _is_ours() -> bool:
+    """Whether the choice is not the user's. Flags set here may have come too late for the process."""
     from importlib.metadata import version
 
-    return _OPTION not in os.environ.get("XLA_FLAGS", "") and version("jaxlib").startswith(_VERSIONS)
+    return _OPTION not in other_flags() and version("jaxlib").startswith(_VERSIONS)

@@ -88,15 +88,15 @@ def _slice(stack: Array | None, start: Array, length: int) -> Array | None:
 class Blocks(NamedTuple):
     """A division of the pixels."""
 
-    most: int  # of blocks
-    used: Array | int  # of blocks, from the first on; the others have no pixel that counts
+    most: int  # blocks there can be
+    used: Array | int  # of them, from the first on; the others have no pixel that counts
     at: Callable[[Array], Block]  # the block of a number
 
 
 def divide(zones: Zones, n_pixels: int, size: int = _PIXELS) -> Blocks:
     """Divide the pixels into blocks of about `size`, each of one zone."""
     if zones.starts is not None:
-        return _runs(zones.starts, zones.inside, n_pixels, min(size, _OF_ZONES, n_pixels))
+        return _of_runs(zones.starts, zones.inside, n_pixels, min(size, _OF_ZONES, n_pixels))
     count = max(1, -(-n_pixels // size))
     if count == 1:
         return Blocks(1, 1, lambda _: zones.whole(0, n_pixels))
@@ -110,7 +110,7 @@ def divide(zones: Zones, n_pixels: int, size: int = _PIXELS) -> Blocks:
     return Blocks(count, count, at)
 
 
-def _runs(starts: Array, inside: Array | None, n_pixels: int, length: int) -> Blocks:
+def _of_runs(starts: Array, inside: Array | None, n_pixels: int, length: int) -> Blocks:
     """Blocks of several zones, of equal length."""
     n_zones = len(starts) - 1
     each = -(-jnp.diff(starts) // length)
@@ -143,7 +143,7 @@ def over_blocks(
         one: what is made of it; of whose pixels those `inside` count.
         zones: where to work.
         n_pixels: of the stacks.
-        size: about so many pixels make a block.
+        size: about so many pixels make a block, fewer where there are several zones.
         outside: value of the pixels that do not count.
     """
     blocks = divide(zones, n_pixels, size)
@@ -191,7 +191,7 @@ def sum_blocks(
         one: a sum over those pixels that are `counted`.
         zones: where to work.
         n_pixels: of the stacks.
-        size: about so many pixels make a block.
+        size: about so many pixels make a block, fewer where there are several zones.
         compensated: add what rounding loses between blocks at the end.
     """
     blocks = divide(zones, n_pixels, size)
@@ -237,7 +237,7 @@ def _rest(total: Array, value: Array) -> Array:
 def _worked(one: Callable[[Any, Array | None], Any], parts: Any, counted: Array | None, zones: Zones) -> Any:
     """`one`; of several zones, zeros without any work where no pixel counts.
 
-    What is cut out is so beforehand: a derivative would fill whole stacks with zeros for each block without work.
+    The parts are cut out before the branch: its derivative would fill whole stacks with zeros where nothing is done.
     """
     if zones.starts is None or counted is None:
         return one(parts, counted)

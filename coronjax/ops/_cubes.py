@@ -90,11 +90,11 @@ def _mode_by_mode(
         def without(k: Array, left: Array) -> Array:
             return left - strengths[k][:, None] * images[k]
 
-        def write(i: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        def write(turn: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             found, left, taken = state
-            number = numbers[order[i]]
+            number = numbers[order[turn]]
             left = jax.lax.fori_loop(taken, number, without, left)
-            return _written(found, order[i], block, left), left, number
+            return _written(found, order[turn], block, left), left, number
 
         first = (found, times(star.mixing, aims.cut(block).values(block.inside)), jnp.zeros_like(order[0]))
         return jax.lax.fori_loop(0, len(order), write, first)[0]

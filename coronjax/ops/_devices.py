@@ -33,10 +33,6 @@ class Part(eqx.Module):
         value = jax.lax.stop_gradient(value)
         return jax.lax.pmax(value, self.names) if self.names else value
 
-    def zones(self, zones: Array | None) -> Array | None:
-        """Zones that leave out padding."""
-        return self.real[None] if zones is None and self.real is not None else zones
-
 
 class _Division(NamedTuple):
     """Which axes of the mesh divide the rows of an image and which its columns, and the rows that are missing."""

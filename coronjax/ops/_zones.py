@@ -61,10 +61,10 @@ def centre(frames: Array, zones: Zones, valid: Array | None, part: Part) -> tupl
             total = jnp.where(valid, total, 0)
     else:
 
-        def one(part: Array, counted: Array | None) -> tuple[Array, Array]:
+        def one(pixels: Array, counted: Array | None) -> tuple[Array, Array]:
             assert counted is not None  # for mypy: there are zones
             mask = counted[None] if valid is None else valid[:, None] & counted[None]
-            return jnp.sum(jnp.where(mask, part, 0), axis=1), jnp.sum(counted, dtype=frames.dtype)
+            return jnp.sum(jnp.where(mask, pixels, 0), axis=1), jnp.sum(counted, dtype=frames.dtype)
 
         total, n_pixels = sum_blocks(lambda block: block.of(frames), one, zones, frames.shape[1])
     total, n_pixels = part.add((total, n_pixels))

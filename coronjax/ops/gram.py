@@ -97,7 +97,7 @@ def gram(
     Args:
         references: reference frames, any unit.
         science: science frames, same unit.
-        zones: pixels of each zone; by default one zone of all pixels.
+        zones: pixels of each zone, one in several belongs to the last; by default one zone of all pixels.
         valid_references: false for padding.
         valid_science: false for padding.
 

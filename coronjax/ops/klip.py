@@ -49,7 +49,7 @@ def subtract(
         science: science frames.
         references: reference frames, same unit.
         weights: of each reference in each science frame, see `klip_weights`.
-        zones: pixels of each zone; by default one zone of all pixels.
+        zones: pixels of each zone, one in several belongs to the last; by default one zone of all pixels.
         valid_references: false for padding.
         valid_science: false for padding.
         whole: the Gram matrix of all pixels, whose means are removed; needed where `science` is a block of pixels.
@@ -100,7 +100,7 @@ def klip(
         references: reference frames registered to them, finite likewise, MJy/sr.
         options: `truncate`, the number of modes kept.
         fit: pixels that decide means and weights, see `fit_pixels`; the star is subtracted everywhere. By default all.
-        zones: pixels of each zone; by default one zone of all pixels.
+        zones: pixels of each zone, one in several belongs to the last; by default one zone of all pixels.
         eligible: which references each integration may use; by default all.
         valid_science: false for padding.
         valid_references: false for padding.
@@ -208,7 +208,8 @@ def _in_dual(
     n_pixels = references.frames.shape[1]
 
     def one_zone(zone: Array) -> tuple[Weights, Array | None]:
-        used, deciding = zones.whole(zone, n_pixels), counted.whole(zone, n_pixels)
+        used = zones.whole(zone, n_pixels)
+        deciding = used if counted is zones else counted.whole(zone, n_pixels)
         side = dual(
             *(used.inside, deciding.inside, science.cut(used), references.cut(used), truncate, max_modes),
             valid=references.valid,

@@ -40,11 +40,12 @@ def klip_sweep(
         truncates: numbers of modes. Traced.
         combine: the mean over the valid science frames; otherwise every frame. Static.
         fit: pixels that decide, as in `klip`.
-        zones: pixels of each zone; by default one zone of all pixels.
+        zones: pixels of each zone, one in several belongs to the last; by default one zone of all pixels.
         valid_science: false for padding.
         valid_references: false for padding.
         into: an array of the result's shape and dtype, for `combine=False`, whose values do not matter: memory for the
-            cubes. Most of the time of many cubes goes into getting fresh memory. A compiled function to which an
+            cubes. It saves the most for one zone on a CPU, where more frames are asked for than there are references.
+            Most of the time of many cubes goes into getting fresh memory. A compiled function to which an
             earlier result is donated writes the next one over it:
             `sweep = jax.jit(partial(klip_sweep, combine=False), donate_argnames="into")`.
 
@@ -101,8 +102,10 @@ def klip_sweep(
     if not jnp.issubdtype(jnp.result_type(truncates), jnp.integer):
         raise ValueError(f"truncates are whole numbers, not {jnp.result_type(truncates).name}")
     form = (len(truncates), *science.shape), science.dtype
-    if into is not None and (combine or (into.shape, into.dtype) != form):
-        raise ValueError(f"into is {into.dtype} {into.shape} where the cubes are {form[1]} {form[0]}, not combined")
+    if into is not None and combine:
+        raise ValueError("into is a place for cubes, of combine=False")
+    if into is not None and (into.shape, into.dtype) != form:
+        raise ValueError(f"into is {into.dtype} {into.shape} where the cubes are {form[1]} {form[0]}")
     shared = truncates, valid_science, valid_references
     return by_pixels(zone_by_zone(own), ((science, references, fit, into), zones), shared)[0]
 

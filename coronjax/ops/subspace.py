@@ -72,7 +72,7 @@ def residual_error(
         references: reference frames.
         gram: their inner products over all pixels.
         truncate: modes kept, as in `klip_weights`.
-        zones: pixels of each zone; by default one zone of all pixels.
+        zones: pixels of each zone, one in several belongs to the last; by default one zone of all pixels.
         valid_references: false for padding; those do not count.
 
     Returns:
@@ -113,7 +113,7 @@ def modes(
         references: reference frames.
         gram: their inner products over all pixels.
         truncate: modes kept, as in `klip_weights`.
-        zones: pixels of each zone; by default one zone of all pixels.
+        zones: pixels of each zone, one in several belongs to the last; by default one zone of all pixels.
         valid_references: false for padding.
 
     Returns:

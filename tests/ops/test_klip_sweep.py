@@ -104,6 +104,7 @@ def test_written_over_an_earlier_result(zoned: bool) -> None:
 def test_a_place_for_the_cubes_has_their_form() -> None:
     rng = np.random.default_rng(8)
     science, references, truncates = frames(3, rng), frames(8, rng), jnp.array([1, 2])
-    for place, combine in ((jnp.zeros((2, 3, 9, 10)), False), (jnp.zeros((2, 9, 11)), True)):
-        with pytest.raises(ValueError, match="into is float64"):
-            klip_sweep(science, references, truncates, combine=combine, into=place)
+    with pytest.raises(ValueError, match="into is float64"):
+        klip_sweep(science, references, truncates, combine=False, into=jnp.zeros((2, 3, 9, 10)))
+    with pytest.raises(ValueError, match="combine=False"):
+        klip_sweep(science, references, truncates, combine=True, into=jnp.zeros((2, 9, 11)))

@@ -1,5 +1,7 @@
 """Zones of any shape and size, in blocks far smaller than they are, against the formula for each zone alone."""
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ TRUNCATES = (0, 2, 4, 7)
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(_blocks, "_OF_ZONES", 16)
     with jax.enable_x64(True):
         yield
@@ -107,6 +109,18 @@ def test_fewer_pixels_than_references() -> None:
         np.testing.assert_allclose(found.residual[:, zone], residual, atol=1e-10)
         np.testing.assert_allclose(found.error[zone], error, atol=1e-10)
     assert np.isnan(found.error[~np.asarray(zones).any(axis=0)]).all()
+
+
+def test_pixels_of_no_zone_are_never_looked_at() -> None:
+    science, references, zones = observation("float64")
+    inside = jnp.any(zones, axis=0)
+    found, spoiled = (
+        reduced(*(jnp.where(inside, f, outside) for f in (science, references)), zones=zones)
+        for outside in (0.0, jnp.nan)
+    )
+    np.testing.assert_array_equal(spoiled.residual, found.residual)
+    np.testing.assert_array_equal(spoiled.error, found.error)
+    np.testing.assert_array_equal(spoiled.weights, found.weights)
 
 
 def test_shared_pixels_belong_to_the_last_zone() -> None:
