@@ -25,6 +25,9 @@ def set_compiler_flag() -> None:
 def other_flags() -> str:
     """What the environment says besides: programs for which the choice was made either way are the same.
 
+    Returns:
+        XLA_FLAGS without the flag of `set_compiler_flag`.
+
     Example:
         >>> "fusion_emitters=false" in other_flags()
         False
@@ -52,4 +55,6 @@ def _is_ours() -> bool:
     """Whether the choice is not the user's. Flags set here may have come too late for the process."""
     from importlib.metadata import version
 
-    return _OPTION not in other_flags() and version("jaxlib").startswith(_VERSIONS)
+    flags = other_flags()
+    in_file = bool(flags) and not flags.startswith("-")  # XLA takes this for the name of a file with flags
+    return not in_file and _OPTION not in flags and version("jaxlib").startswith(_VERSIONS)

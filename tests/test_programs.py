@@ -193,6 +193,9 @@ def test_the_compiler_is_chosen_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(os.environ["XLA_FLAGS"].split()) == 2) == bool(options)
     assert compiler.compiler_options("cpu") == options  # for the process it may have come too late
     assert not compiler.compiler_options("gpu")
+    monkeypatch.setenv("XLA_FLAGS", "flags.txt")  # a file with flags, to whose name none can be added
+    compiler.set_compiler_flag()
+    assert os.environ["XLA_FLAGS"] == "flags.txt"
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=true")
     compiler.set_compiler_flag()
     assert os.environ["XLA_FLAGS"] == "--xla_cpu_use_fusion_emitters=true"

@@ -101,7 +101,7 @@ def klip_sweep(
 
     if not jnp.issubdtype(jnp.result_type(truncates), jnp.integer):
         raise ValueError(f"truncates are whole numbers, not {jnp.result_type(truncates).name}")
-    form = (len(truncates), *science.shape), science.dtype
+    form = (len(truncates), *science.shape), jnp.result_type(science)
     if into is not None and combine:
         raise ValueError("into is a place for cubes, of combine=False")
     if into is not None and (into.shape, into.dtype) != form:
