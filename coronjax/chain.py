@@ -152,6 +152,8 @@ def _reduce(
     window: int,
 ) -> Reduction:
     """The chain itself, one step a line."""
+    # What a caller's function closes over is constant: without this the compiler works out steps of it, slowly.
+    science, references, observation = jax.lax.optimization_barrier((science, references, observation))
     references, science = flag_all(references, science, options)
     science = whole(science)  # references may lie divided over devices; what belongs to one exposure does not
     psfstack = stack_references(references)

@@ -32,7 +32,8 @@ def other_flags() -> str:
         >>> "fusion_emitters=false" in other_flags()
         False
     """
-    return os.environ.get("XLA_FLAGS", "").replace(_FLAG, "").strip()
+    flags = os.environ.get("XLA_FLAGS", "")
+    return " ".join((flags.replace(_FLAG, " ") if _is_measured() else flags).split())
 
 
 def compiler_options(platform: str) -> dict[str, str | bool]:
@@ -53,8 +54,12 @@ def compiler_options(platform: str) -> dict[str, str | bool]:
 
 def _is_ours() -> bool:
     """Whether the choice is not the user's. Flags set here may have come too late for the process."""
-    from importlib.metadata import version
-
     flags = other_flags()
     in_file = bool(flags) and not flags.startswith("-")  # XLA takes this for the name of a file with flags
-    return not in_file and _OPTION not in flags and version("jaxlib").startswith(_VERSIONS)
+    return not in_file and _OPTION not in flags and _is_measured()
+
+
+def _is_measured() -> bool:
+    from importlib.metadata import version
+
+    return version("jaxlib").startswith(_VERSIONS)

@@ -59,6 +59,7 @@ def by_pixels(work: Callable[[Any, Any, Part], tuple[Any, Any]], images: Any, sh
     Returns:
         What `work` returns.
     """
+    images = jax.tree.map(jnp.asarray, images)  # of numpy's, JAX may not keep the precision
     mesh = _mesh_of(images)
     if mesh is None:
         return work(images, shared, Part(None))

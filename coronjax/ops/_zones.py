@@ -52,6 +52,12 @@ class Centred(eqx.Module):
         return jnp.where(mask, jnp.where(mask, self.frames, 0) - self.means[:, None], 0)
 
 
+class Place(eqx.Module):
+    """Memory for a result: an array whose values do not matter."""
+
+    memory: Array
+
+
 def centre(frames: Array, zones: Zones, valid: Array | None, part: Part) -> tuple[Centred, Array]:
     """Take the means over each zone; and its number of pixels. Of all parts."""
     if zones.inside is None and zones.starts is None:
@@ -116,7 +122,8 @@ def zone_by_zone(
 ) -> Callable[[tuple[Any, Array | None], Any, Part], tuple[Any, Any]]:
     """Work for `by_pixels` on images and zones `[zone y x] | None`; several zones are brought together and taken back.
 
-    The blocks of a zone are then few: all zones together cost little more than one.
+    The blocks of a zone are then few: all zones together cost little more than one. Images that are `Place`s are only
+    memory, in whatever order.
     """
 
     def sorted_work(given: tuple[Any, Array | None], shared: Any, part: Part) -> tuple[Any, Any]:
@@ -125,19 +132,25 @@ def zone_by_zone(
             return work(images, Zones(None if part.real is None else part.real.reshape(-1)), shared, part)
         if len(zones) == 1:
             return work(images, Zones(zones.reshape(-1)), shared, part)
-        order, starts = _runs(flat(zones))
-        found, rest = work(jax.tree.map(lambda image: _taken(image, order), images), Zones(None, starts), shared, part)
+        # Constant zones would be sorted by the compiler itself, which takes it ten times as long as all else.
+        order, starts = _in_order(flat(jax.lax.optimization_barrier(zones)))
         back = jnp.zeros_like(order).at[order].set(jnp.arange(len(order), dtype=order.dtype), unique_indices=True)
-        return jax.tree.map(lambda image: _taken(image, back), found), rest
+
+        def moved(image: Array | Place) -> Array | Place:
+            return image if isinstance(image, Place) else _moved(image, order, back)
+
+        sorted_images = jax.tree.map(moved, images, is_leaf=lambda image: isinstance(image, Place))
+        found, rest = work(sorted_images, Zones(None, starts), shared, part)
+        return jax.tree.map(lambda image: _moved(image, back, order), found), rest
 
     return sorted_work
 
 
-def _runs(inside: Array) -> tuple[Array, Array]:
+def _in_order(inside: Array) -> tuple[Array, Array]:
     """The pixels zone by zone, those of no zone last; and where in this order each zone begins, and the rest."""
     n_zones, n_pixels = inside.shape
-    last = n_zones - 1 - jnp.argmax(inside[::-1], axis=0)
-    zone = jnp.where(jnp.any(inside, axis=0), last, n_zones)
+    last = jnp.max(jnp.where(inside, jnp.arange(n_zones)[:, None], -1), axis=0)
+    zone = jnp.where(last < 0, n_zones, last)
     starts = jnp.cumsum(jnp.sum(zone == jnp.arange(-1, n_zones)[:, None], axis=1))
     if (n_zones + 1) * n_pixels > jnp.iinfo(jnp.int32).max:
         return jnp.argsort(zone), starts
@@ -146,8 +159,23 @@ def _runs(inside: Array) -> tuple[Array, Array]:
     return jax.lax.sort(both) % n_pixels, starts
 
 
+def _moved(image: Array, order: Array, back: Array) -> Array:
+    """The pixels of an image `[... y x]` in another order, from which `back` leads back.
+
+    The inverse of a permutation is its transpose: solved for as a linear equation, its derivative is another gather,
+    where that of indexing adds up pixel by pixel.
+    """
+    if not jnp.issubdtype(image.dtype, jnp.inexact):
+        return _taken(image, order)
+    return jax.lax.custom_linear_solve(
+        lambda moved: _taken(moved, back),
+        image,
+        solve=lambda _, image: _taken(image, order),
+        transpose_solve=lambda _, moved: _taken(moved, back),
+    )
+
+
 def _taken(image: Array, order: Array) -> Array:
-    """The pixels of an image `[... y x]` in another order."""
     rows = image.reshape(-1, image.shape[-2] * image.shape[-1])
     # With an index for each row: for rows as a whole the compiler would write a transposed stack first.
     found = jnp.take_along_axis(rows, jnp.broadcast_to(order, rows.shape), axis=1, mode="promise_in_bounds")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -10,7 +12,7 @@ from ._blocks import Zones
 from ._common_mode import Reduced, Reflected, common_mode
 from ._cubes import Expanded, Weighted, cubes, matrix_product
 from ._devices import Part, by_pixels
-from ._zones import Centred, Stack, centre, each_zone, flat, inner_products, times, zone_by_zone
+from ._zones import Centred, Place, Stack, centre, each_zone, flat, inner_products, times, zone_by_zone
 from .klip_weights import weights_of
 from .subspace import Subspace, first_left, subspace
 
@@ -63,42 +65,14 @@ def klip_sweep(
     Source: Soummer, Pueyo & Larkin (2012), ApJ 755, L28.
     """
 
-    def own(images: tuple, zones: Zones, shared: tuple, part: Part) -> tuple[Array, None]:
-        targets, frames = flat(images[0]), flat(images[1])
-        room = None if images[3] is None else images[3].reshape(*images[3].shape[:2], -1)
-        truncates, valid_science, valid_references = shared
-        counted = zones.only(None if images[2] is None else images[2].reshape(-1))
-        valid = jnp.ones(len(targets), bool) if valid_science is None else valid_science
-        share = jnp.where(valid, 1 / jnp.maximum(jnp.sum(valid), 1), 0).astype(targets.dtype)[None]
-        mixing = share if combine else jnp.eye(len(targets), dtype=targets.dtype)
-        plain = centre(frames, counted, valid_references, part)[0]
-        aims = centre(targets, counted, valid_science, part)[0]
-        stars, reduced, shares = _in_mirror(plain, aims, counted, mixing, part)
-        # Images of the modes are as many as the references: worth while for more frames than that.
-        by_modes = len(truncates) * len(mixing) > len(frames)
+    _check(science, truncates, combine, into)
+    place = None if into is None else Place(into)
+    own = partial(_residuals, combine=combine)
+    shared = truncates, valid_science, valid_references
+    return by_pixels(zone_by_zone(own), ((science, references, fit, place), zones), shared)[0]
 
-        def one_zone(products: Array, cross: Array, shares: Array | None) -> tuple[Array, Expanded | None]:
-            mixed = times(mixing, cross.T).T
-            space = subspace(products, 0, graded=shares is not None)
-            weights = jax.vmap(lambda truncate: _weights(space.with_modes(truncate), mixed, shares))(truncates)
-            if not by_modes:
-                return weights, None
-            if shares is not None:
-                weights = weights.at[..., :1].add(shares)
-            return weights, _expanded(space, mixed, shares, truncates)
 
-        weights, expanded = each_zone(one_zone, *inner_products(stars, reduced, counted, part), shares)
-        star = Weighted(mixing, weights)
-        if by_modes:
-            residual = cubes(aims, stars, zones, star, expanded, room)
-        else:
-            residual = matrix_product(reduced, stars, zones, star)
-        if combine:
-            return residual.reshape(len(truncates), *images[0].shape[1:]), None
-        if valid_science is not None:
-            residual = jnp.where(valid_science[:, None], residual, jnp.nan)
-        return residual.reshape(len(truncates), *images[0].shape), None
-
+def _check(science: Array, truncates: Array, combine: bool, into: Array | None) -> None:
     if not jnp.issubdtype(jnp.result_type(truncates), jnp.integer):
         raise ValueError(f"truncates are whole numbers, not {jnp.result_type(truncates).name}")
     form = (len(truncates), *science.shape), jnp.result_type(science)
@@ -106,8 +80,48 @@ def klip_sweep(
         raise ValueError("into is a place for cubes, of combine=False")
     if into is not None and (into.shape, into.dtype) != form:
         raise ValueError(f"into is {into.dtype} {into.shape} where the cubes are {form[1]} {form[0]}")
-    shared = truncates, valid_science, valid_references
-    return by_pixels(zone_by_zone(own), ((science, references, fit, into), zones), shared)[0]
+
+
+def _residuals(images: tuple, zones: Zones, shared: tuple, part: Part, *, combine: bool) -> tuple[Array, None]:
+    """The residuals `[number ... y x]` of a part of the pixels."""
+    targets, frames = flat(images[0]), flat(images[1])
+    truncates, valid_science, valid_references = shared
+    counted = zones.only(None if images[2] is None else images[2].reshape(-1))
+    valid = jnp.ones(len(targets), bool) if valid_science is None else valid_science
+    share = jnp.where(valid, 1 / jnp.maximum(jnp.sum(valid), 1), 0).astype(targets.dtype)[None]
+    mixing = share if combine else jnp.eye(len(targets), dtype=targets.dtype)
+    plain = centre(frames, counted, valid_references, part)[0]
+    aims = centre(targets, counted, valid_science, part)[0]
+    stars, reduced, shares = _in_mirror(plain, aims, counted, mixing, part)
+    # Images of the modes are as many as the references: worth while for more frames than that.
+    by_modes = len(truncates) * len(mixing) > len(frames)
+    one_zone = partial(_star, mixing=mixing, truncates=truncates, by_modes=by_modes)
+    weights, modes = each_zone(one_zone, *inner_products(stars, reduced, counted, part), shares)
+    star = Weighted(mixing, weights)
+    if modes is None:
+        residual = matrix_product(reduced, stars, zones, star)
+    else:
+        place = images[3] and images[3].memory.reshape(len(truncates), *targets.shape)
+        residual = cubes(aims, stars, zones, star, modes, place)
+    if combine:
+        return residual.reshape(len(truncates), *images[0].shape[1:]), None
+    if valid_science is not None:
+        residual = jnp.where(valid_science[:, None], residual, jnp.nan)
+    return residual.reshape(len(truncates), *images[0].shape), None
+
+
+def _star(
+    products: Array, cross: Array, shares: Array | None, *, mixing: Array, truncates: Array, by_modes: bool
+) -> tuple[Array, Expanded | None]:
+    """Weights of the references in the star of a zone, for each number of modes, and the modes themselves if wanted."""
+    mixed = times(mixing, cross.T).T
+    space = subspace(products, 0, graded=shares is not None)
+    weights = jax.vmap(lambda truncate: _weights(space.with_modes(truncate), mixed, shares))(truncates)
+    if not by_modes:
+        return weights, None
+    if shares is not None:
+        weights = weights.at[..., :1].add(shares)
+    return weights, _expanded(space, mixed, shares, truncates)
 
 
 def _in_mirror(
