@@ -28,7 +28,7 @@ REPEATS = 5
 
 def steps(inputs: Any, options: coronjax.Options) -> dict[str, float]:
     """Seconds of each step, for one science exposure where there is a choice, and of the whole."""
-    arguments, shape = jax.device_put(inputs.arguments()), inputs.grid.shape
+    arguments = jax.device_put(inputs.arguments())
     found: dict[str, float] = {}
 
     def timed(name: str, step: Callable[..., Any], *given: Any) -> Any:
@@ -48,16 +48,7 @@ def steps(inputs: Any, options: coronjax.Options) -> dict[str, float]:
         lambda *cubes: prepare(cubes, zero_non_science=box, options=options),
         *(stack, science),
     )
-    blur = arguments["blur"]
-    known = Circumstances(
-        psf_mask=arguments["psf_mask"],
-        psf_mismatch=jnp.asarray(arguments["psf_mismatch"]),
-        star=arguments["star"][0],
-        resolution=jnp.asarray(arguments["resolution"]),
-        blur=jnp.asarray(blur) if blur is not None and options.align_refs.blur else None,
-        background_variance=None,
-        same_background=jnp.asarray(False),
-    )
+    known = circumstances(arguments, options)
     frames, cube = (jax.tree.map(lambda a: a[0], one) for one in (targets, science))
     frames = eqx.tree_at(lambda f: f.image, frames, frames.image.astype(working))
     registration = timed(
@@ -73,24 +64,31 @@ def steps(inputs: Any, options: coronjax.Options) -> dict[str, float]:
         lambda s, r: klip(s, r, options=options.klip, valid_references=stack.valid, error=False),
         *(frames.image, aligned.image.astype(working)),
     )
+    shapes = {"output_shape": inputs.grid.shape, "window": inputs.window}
+    given = {name: arguments[name] for name in ("exposure_times", "background")}
     timed(
         "resampling",
-        lambda c, maps: resample(
-            c,
-            maps,
-            output_shape=shape,
-            exposure_times=arguments["exposure_times"],
-            background=arguments["background"],
-            pixel_scale_ratio=jnp.asarray(options.resample.pixel_scale_ratio),
-            window=inputs.window,
-            options=options.resample,
-        ),
-        *(science, arguments["pixel_maps"]),
+        lambda c, maps, given: resample(c, maps, **given, **shapes, options=options.resample),
+        *(science, arguments["pixel_maps"], given),
     )
-    whole = arguments | {"output_shape": shape, "window": inputs.window}
+    whole = arguments | shapes
     jax.block_until_ready(reduce(**whole, options=options))
     found["the whole"] = seconds(lambda: jax.block_until_ready(reduce(**whole, options=options)))
     return found
+
+
+def circumstances(arguments: dict[str, Any], options: coronjax.Options) -> Circumstances:
+    """Those of the first science exposure."""
+    blur = arguments["blur"]
+    return Circumstances(
+        psf_mask=arguments["psf_mask"],
+        psf_mismatch=jnp.asarray(arguments["psf_mismatch"]),
+        star=arguments["star"][0],
+        resolution=jnp.asarray(arguments["resolution"]),
+        blur=jnp.asarray(blur) if blur is not None and options.align_refs.blur else None,
+        background_variance=None,
+        same_background=jnp.asarray(False),
+    )
 
 
 def seconds(call: Callable[[], Any]) -> float:

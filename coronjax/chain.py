@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float
 from .alignment import Circumstances
 from .cube import VARIANCES, Cube
 from .errors import PrecisionError
-from .frames import flag_all, prepare
-from .ops import SharedNoise, overlap_window, resample, stack_references
+from .frames import Frames, flag_all, prepare
+from .ops import overlap_window, resample, stack_references
 from .ops._devices import whole
 from .options import Options
 from .programs import kept_program
@@ -108,37 +108,37 @@ def reduce(
     2002, PASP 114, 144.
     """
     options = Options() if options is None else options
-    _check_precision(options)
-    _check_shapes(science, references, psf_mask, pixel_maps)
-    _check_mesh(science, references)
-    n_exposures = science.sci.shape[0]
-    if pixel_scale_ratio is None:
-        if options.resample.pixel_scale is not None:
-            raise ValueError("resample.pixel_scale is set: give reduce the pixel_scale_ratio that it makes")
-        pixel_scale_ratio = options.resample.pixel_scale_ratio
-    middle = (np.array(science.sci.shape[:-3:-1]) - 1) / 2
-    known = Circumstances(
-        psf_mask=psf_mask,
-        psf_mismatch=jnp.asarray(psf_mismatch),
-        star=jnp.broadcast_to(middle, (n_exposures, 2)) if star is None else star,
-        resolution=jnp.asarray(resolution),
-        blur=jnp.asarray(blur)
-        if blur is not None and options.align_refs.blur and not options.align_refs.skip
-        else None,
-        background_variance=background_variance,
-        same_background=jnp.asarray(same_background),
-    )
+    _check(science, references, psf_mask, pixel_maps, options)
+    middle, n_exposures = (np.array(science.sci.shape[:-3:-1]) - 1) / 2, len(science.sci)
     observation = _Observation(
-        known=known,
+        known=Circumstances(
+            psf_mask=psf_mask,
+            psf_mismatch=jnp.asarray(psf_mismatch),
+            star=jnp.broadcast_to(middle, (n_exposures, 2)) if star is None else star,
+            resolution=jnp.asarray(resolution),
+            blur=None if blur is None or not _is_blurred(options) else jnp.asarray(blur),
+            background_variance=background_variance,
+            same_background=jnp.asarray(same_background),
+        ),
         pixel_maps=pixel_maps,
         exposure_times=jnp.ones(n_exposures) if exposure_times is None else exposure_times,
         background=jnp.zeros(n_exposures) if background is None else background,
-        pixel_scale_ratio=jnp.asarray(pixel_scale_ratio),
+        pixel_scale_ratio=jnp.asarray(_scale_ratio(options) if pixel_scale_ratio is None else pixel_scale_ratio),
         zero_non_science=jnp.asarray(zero_non_science),
         visited=None if options.resample.cut_pixels else visited,
     )
     window = _measured_window(pixel_maps, options) if window is None else window
     return _reduce(science, references, observation, options, output_shape=output_shape, window=window)
+
+
+def _is_blurred(options: Options) -> bool:
+    return options.align_refs.blur and not options.align_refs.skip
+
+
+def _scale_ratio(options: Options) -> float:
+    if options.resample.pixel_scale is not None:
+        raise ValueError("resample.pixel_scale is set: give reduce the pixel_scale_ratio that it makes")
+    return options.resample.pixel_scale_ratio
 
 
 @kept_program
@@ -161,28 +161,19 @@ def _reduce(
     targets = whole(targets)
     # A plane in which nothing was measured is no reference.
     valid = psfstack.valid & jnp.any(planes.measured, axis=(1, 2))
-
-    known = observation.known
-
-    def one_exposure(own: tuple) -> Removed:
-        cube, frames, star, variance = own
-        mine = dataclasses.replace(known, star=star, background_variance=variance)
-        return remove_star(cube, frames, planes, valid, mine, options)
-
-    removed = jax.lax.map(one_exposure, (science, targets, known.star, known.background_variance))
-    psfsub = removed.psfsub
-    if known.blur is None:  # these are as they were: the same arrays, not copies
-        psfsub = dataclasses.replace(psfsub, **{name: getattr(science, name) for name in VARIANCES})
+    removed = _without_star(science, targets, planes, valid, observation.known, options)
+    # Float products have the dtype of the cubes.
+    shared = jax.tree.map(lambda variance: variance.astype(science.sci.dtype), removed.shared)
     i2d = None
     if not options.resample.skip:
         i2d = resample(
-            *(psfsub, observation.pixel_maps),
+            *(removed.psfsub, observation.pixel_maps),
             output_shape=output_shape,
             exposure_times=observation.exposure_times,
             background=observation.background,
             pixel_scale_ratio=observation.pixel_scale_ratio,
             visited=observation.visited,
-            shared=_in_precision(removed.shared, science),
+            shared=shared,
             options=options.resample,
             window=window,
         )
@@ -192,23 +183,38 @@ def _reduce(
         used_references=valid,
         psfalign=removed.aligned,
         registration=removed.registration,
-        psfsub=psfsub,
-        shared=_in_precision(removed.shared, science),
+        psfsub=removed.psfsub,
+        shared=shared,
         subtraction=removed.subtraction,
         i2d=i2d,
     )
 
 
-def _in_precision(shared: SharedNoise | None, science: Cube) -> SharedNoise | None:
-    return jax.tree.map(lambda variance: variance.astype(science.sci.dtype), shared)
+def _without_star(
+    science: Cube, targets: Frames, planes: Frames, valid: Array, known: Circumstances, options: Options
+) -> Removed:
+    """The star removed from every exposure, one after another."""
+
+    def one_exposure(own: tuple) -> Removed:
+        cube, frames, star, variance = own
+        mine = dataclasses.replace(known, star=star, background_variance=variance)
+        return remove_star(cube, frames, planes, valid, mine, options)
+
+    removed = jax.lax.map(one_exposure, (science, targets, known.star, known.background_variance))
+    if known.blur is not None:
+        return removed
+    as_they_were = {name: getattr(science, name) for name in VARIANCES}  # the same arrays, not copies
+    return eqx.tree_at(lambda r: r.psfsub, removed, dataclasses.replace(removed.psfsub, **as_they_were))
 
 
-def _check_precision(options: Options) -> None:
+def _check(science: Cube, references: Cube, psf_mask: Array, pixel_maps: Array, options: Options) -> None:
     if options.precision == "float64" and jnp.result_type(float) != jnp.float64:
         raise PrecisionError(
             "options.precision='float64' needs JAX's x64 mode: call jax.config.update('jax_enable_x64', True) at the"
             " start of the program, or choose Options(precision='float32')"
         )
+    _check_shapes(science, references, psf_mask, pixel_maps)
+    _check_mesh(science, references)
 
 
 def _check_shapes(science: Cube, references: Cube, psf_mask: Array, pixel_maps: Array) -> None:

@@ -101,7 +101,7 @@ def load(
         coronjax.errors.AssociationError: no_such_asn.json: no such association file
     """
     from .io.association import read_association
-    from .io.consistency import check_consistent, observation_notes
+    from .io.consistency import check_consistent
     from .io.exposure import read_exposure
     from .io.psf_mask import read_psf_mask
     from .io.sampling import blur_sigma, resolution
@@ -122,13 +122,9 @@ def load(
     star, star_notes = _star(science_exposures, options)
     corrected = tuple(corrected_exposure(e, star, i) for i, e in enumerate(science_exposures))
     grid, pixel_maps, visited, window = _geometry(corrected, options)
-    sigma, blur_note = blur_sigma(science_exposures[0])
     notes += [*association.notes, *science_notes, *reference_notes, *(() if grid is None else grid.notes), *star_notes]
     notes += [mask.note] if mask.note else []
-    notes += _grouped_notes(science_exposures + reference_exposures)
-    if options.align_refs.blur and not options.align_refs.skip and blur_note:
-        notes.append(blur_note)
-    notes += observation_notes(science_exposures, reference_exposures)
+    notes += _exposure_notes(science_exposures, reference_exposures, options)
     notes += option_notes(options, int(references.valid.sum()))
     return Inputs(
         *(association, science_exposures, reference_exposures, mask, grid, science, references, pixel_maps),
@@ -138,7 +134,7 @@ def load(
         corrected=corrected,
         backgrounds=backgrounds,
         resolution=resolution(science_exposures[0]),
-        blur=sigma,
+        blur=blur_sigma(science_exposures[0])[0],
         notes=tuple(notes),
     )
 
@@ -182,6 +178,18 @@ def _background_variance(
         return None
     zero = np.zeros(exposures[0].shape[1:], np.float32)
     return np.stack([zero if background is None else background.variance for background in own])
+
+
+def _exposure_notes(science: tuple[Exposure, ...], references: tuple[Exposure, ...], options: Options) -> list[str]:
+    """What is to be said of the exposures, each and together."""
+    from .io.consistency import observation_notes
+    from .io.sampling import blur_sigma
+
+    notes = _grouped_notes(science + references)
+    blur_note = blur_sigma(science[0])[1]
+    if options.align_refs.blur and not options.align_refs.skip and blur_note:
+        notes.append(blur_note)
+    return [*notes, *observation_notes(science, references)]
 
 
 def _grouped_notes(exposures: tuple[Exposure, ...]) -> list[str]:

@@ -123,11 +123,9 @@ def output_grid(
     """
     first = exposures[0]
     wcs, notes = exposure_wcs(first)
-    footprints: list[np.ndarray] = []
-    for exposure in exposures:
-        found, more = exposure_footprints(exposure)
-        footprints += found
-        notes += tuple(note for note in more if note not in notes)
+    found = [exposure_footprints(exposure) for exposure in exposures]
+    footprints = [footprint for polygons, _ in found for footprint in polygons]
+    notes = tuple(dict.fromkeys([*notes, *(note for _, more in found for note in more)]))
     crval = _middle(np.concatenate(footprints)) if crval is None else (float(crval[0]), float(crval[1]))
     pc = _orientation(first, rotation)
     if pixel_scale is None:

@@ -228,6 +228,14 @@ def _damping(model: _Model, radius: Array, before: Array) -> Array:
     return jnp.where(fits, 0, searched)
 
 
+def _region(radius: Array, damping: Array, length: Array, ratio: Array, shrink: Array) -> tuple[Array, Array]:
+    """Radius and damping after a step of that length, which brought `ratio` of what the model had promised."""
+    poor, good = ratio <= 0.25, (damping == 0) | (ratio >= 0.75)
+    next_radius = jnp.where(poor, shrink * jnp.minimum(radius, 10 * length), jnp.where(good, 2 * length, radius))
+    next_damping = jnp.where(poor, damping / shrink, jnp.where(good, 0.5 * damping, damping))
+    return next_radius, next_damping
+
+
 def _advance(residual: Residual, state: _State, max_evaluations: int | Array) -> _State:
     """Try one step, keep it if it is good, and set the trust region and the damping for the next."""
     model, eps = state.model, jnp.finfo(state.params.dtype).eps
@@ -244,13 +252,9 @@ def _advance(residual: Residual, state: _State, max_evaluations: int | Array) ->
     linear, damped = jnp.sum(model.curvature * turned**2) / unit**2, damping * length**2 / unit**2
     predicted, slope = linear + 2 * damped, -(linear + damped)
     ratio = jnp.where(predicted != 0, actual / jnp.where(predicted != 0, predicted, 1), 0)
-
     shrink = jnp.where(actual >= 0, 0.5, 0.5 * slope / jnp.where(actual < 0, slope + 0.5 * actual, 1))
     shrink = jnp.where((0.1 * trial_norm >= norm) | (shrink < 0.1), 0.1, shrink)
-    poor, good = ratio <= 0.25, (damping == 0) | (ratio >= 0.75)
-    next_radius = jnp.where(poor, shrink * jnp.minimum(radius, 10 * length), jnp.where(good, 2 * length, radius))
-    next_damping = jnp.where(poor, damping / shrink, jnp.where(good, 0.5 * damping, damping))
-
+    next_radius, next_damping = _region(radius, damping, length, ratio, shrink)
     keep = ratio >= 1e-4
     kept = jnp.where(keep, params, state.params)
     n_evaluations = state.n_evaluations + 1
