@@ -118,8 +118,6 @@ def assemble(inputs: Inputs, reduction: Reduction, options: Options) -> Result:
     Returns:
         `Result`, nothing written yet.
     """
-    import astropy.table  # noqa: F401  # astropy needs it to write tables; there is time while arrays are computed
-
     later = jax.tree.map(Pending, reduction)
     common: dict[str, Any] = {"outliers_skipped": options.outlier_detection.skip}
     common["provenance"] = products.provenance(dataclasses.asdict(options))

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.io import fits
 
 from .blend_rules import COLUMNS, RULES
+from .table import table_hdu
 
 _OUTSIDE = "outside calibration tolerance"
 
@@ -90,9 +91,7 @@ def table(columns: Mapping[str, np.ndarray], name: str) -> fits.BinTableHDU:
         ['6A', 'D']
     """
     made = [fits.Column(name=key, format=_format(np.asarray(v)), array=np.asarray(v)) for key, v in columns.items()]
-    hdu = fits.BinTableHDU.from_columns(made, name=name)
-    hdu.header["EXTVER"] = (1, "extension value")
-    return hdu
+    return table_hdu(made, name)
 
 
 def _format(values: np.ndarray) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from astropy.io import fits
 
 from .pending import Pending
+from .table import copied_hdu
 from .tree import asdf_hdu
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Extension:
     def hdu(self) -> Any:
         """A new HDU: floats are stored as float32, integers as they are."""
         if self.carried is not None:
-            return self.carried.copy()
+            return copied_hdu(self.carried)
         data = np.asarray(self.source)
         kind = {"f": ">f4", "i": ">i4", "u": "=u4"}[data.dtype.kind]
         # A copy: astropy swaps the bytes of an array in place while it writes it.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.io import fits
 
+from .table import table_hdu
 from .wcs_nodes import shifted_transform
 
 if TYPE_CHECKING:
@@ -129,9 +130,7 @@ def asdf_hdu(content: bytes) -> fits.BinTableHDU:
     """
     data = np.frombuffer(content, np.uint8)[None, :]
     column = fits.Column(name="ASDF_METADATA", format=f"{data.size}B", array=data)
-    hdu = fits.BinTableHDU.from_columns([column], name="ASDF")
-    hdu.header["EXTVER"] = (1, "extension value")
-    return hdu
+    return table_hdu([column], "ASDF")
 
 
 def _empty_tree(meta: dict[str, Any] | None = None) -> Any:
