@@ -23,7 +23,6 @@ def table_hdu(columns: Sequence[fits.Column], name: str) -> fits.BinTableHDU:
     """
     hdu = fits.BinTableHDU(name=name)
     hdu.data = fits.FITS_rec.from_columns(fits.ColDefs(columns))
-    hdu.update_header()
     hdu.header["EXTVER"] = (1, "extension value")
     return hdu
 
