@@ -27,6 +27,23 @@ def assert_trees_close(one, two, rtol=1e-9, atol=1e-9):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rtol, atol=atol)
 
 
+def called(call, arguments):
+    """What a call returns, arrays all of it; the arguments stay as they were."""
+    before = jax.tree.map(np.array, arguments)
+    result = call(*arguments)
+    jax.tree.map(np.testing.assert_array_equal, arguments, before)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(result))
+    return result
+
+
+def programs_made(compiled, *calls):
+    """How many programs a function that `jax.jit` made compiles anew in these calls of it."""
+    before = compiled._cache_size()
+    for call in calls:
+        call()
+    return compiled._cache_size() - before
+
+
 def direction(row: Row, arguments, rng):
     """A random direction in the differentiable arguments, zero where they are not finite."""
     scale = {i: np.nanstd(np.asarray(arguments[i])) or 1.0 for i in row.differentiable}

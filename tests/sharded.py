@@ -76,6 +76,20 @@ def parts(given: Given) -> object:
     )
 
 
+def sweep_of_zones(given: Given) -> object:
+    masks = {"zones": given["zones"], "valid_references": given["valid"]}
+    return ops.klip_sweep(given["science"], given["references"], jnp.array([1, 3]), **masks)
+
+
+def parts_of_zones(given: Given) -> object:
+    masks = {"zones": given["zones"], "valid_references": given["valid"]}
+    gram = ops.gram(given["references"], given["science"], **masks)
+    return (
+        ops.residual_error(given["references"], gram, truncate=4, **masks),
+        jnp.abs(ops.modes(given["references"], gram, truncate=4, **masks)),
+    )
+
+
 def median(given: Given) -> object:
     return ops.nanmedian(given["references"], given["references"] > 0)
 
@@ -132,6 +146,8 @@ CASES: dict[str, Callable[[Given], object]] = {
         klip_masked,
         klip_gradient,
         parts,
+        sweep_of_zones,
+        parts_of_zones,
         median,
         registration,
         registration_gradient,

@@ -1,6 +1,7 @@
 """The chain as a whole: padding, order, scaling, zero-flux injection, skips, one compilation, derivatives."""
 
 import dataclasses
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -12,6 +13,8 @@ import coronjax
 from coronjax import DQ, Cube, Options, reduce
 from coronjax.chain import _reduce
 from coronjax.options import AlignRefs, Background, Klip, OutlierDetection, Resample
+
+from .properties import programs_made
 
 SHAPE = (24, 26)
 N_SCIENCE, N_REFERENCES = (2, 3), (3, 2)
@@ -86,6 +89,39 @@ def test_a_companion_comes_through():
     assert np.hypot(peak[0] - 5.5, peak[1] - 20.5) < 1.5
 
 
+def _reduced_with_invalid(fill) -> coronjax.Reduction:
+    """One science integration and three references not valid; what they hold is made by `fill`."""
+
+    def spoilt(cube: Cube, planes: tuple) -> Cube:
+        valid = cube.valid.at[planes].set(False)
+        cube = jax.tree.map(lambda a: jnp.where(valid.reshape(*valid.shape, *(1,) * (a.ndim - 2)), a, fill(a)), cube)
+        return eqx.tree_at(lambda c: c.valid, cube, valid)
+
+    arguments = _arguments()
+    arguments["science"] = spoilt(arguments["science"], (1, 2))
+    arguments["references"] = spoilt(arguments["references"], ((0, 2, 2), (1, 0, 1)))
+    return reduce(**arguments, options=OPTIONS)
+
+
+def test_what_invalid_planes_hold_does_not_matter(reduction):
+    def nothing(array):
+        return jnp.full_like(array, jnp.nan if jnp.issubdtype(array.dtype, jnp.floating) else 0)
+
+    def another_star(array):
+        return 1000 * array[..., ::-1] if jnp.issubdtype(array.dtype, jnp.floating) else jnp.full_like(array, 4)
+
+    empty, bright = (_reduced_with_invalid(fill) for fill in (nothing, another_star))
+    for one in (empty, bright):
+        # Every integration weighs the same.
+        assert float(jnp.median(one.i2d.weight / reduction.i2d.weight)) == pytest.approx(5 / 6)
+        assert one.used_references.tolist() == [True, False, True, True, False, False]
+        assert not one.subtraction.weights[..., ~one.used_references].any()
+    counted = np.asarray(empty.psfsub.valid)
+    for name in ("i2d", "registration", "subtraction", "shared"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(bright, name), getattr(empty, name))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[counted], b[counted]), bright.psfsub, empty.psfsub)
+
+
 @pytest.mark.slow
 def test_invalid_planes_change_nothing(reduction):
     arguments = _arguments()
@@ -152,19 +188,17 @@ def test_every_step_can_be_skipped(step):
 def test_numbers_compile_once():
     arguments = _arguments()
     reduce(**arguments, options=OPTIONS)
-    before = _reduce.jitted._cache_size()
-    for options in (
+    numbers = (
         Options(klip=Klip(truncate=2)),
         Options(outlier_detection=OutlierDetection(snr=3.0, maskpt=0.5)),
         Options(resample=Resample(pixfrac=0.8, fillval=0.0)),
-    ):
-        reduce(**_arguments(seed=1), options=options)
-    assert _reduce.jitted._cache_size() == before
+    )
+    calls = [partial(reduce, **_arguments(seed=1), options=options) for options in numbers]
+    assert programs_made(_reduce.jitted, *calls) == 0
     # A choice is another program: here one of little else than copies.
     skipped = {"outlier_detection": OutlierDetection(skip=True), "background": Background(skip=True)}
     skipped |= {"align_refs": AlignRefs(skip=True), "klip": Klip(skip=True), "resample": Resample(skip=True)}
-    reduce(**arguments, options=Options(**skipped))
-    assert _reduce.jitted._cache_size() == before + 1
+    assert programs_made(_reduce.jitted, partial(reduce, **arguments, options=Options(**skipped))) == 1
 
 
 @pytest.mark.slow

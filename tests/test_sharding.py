@@ -17,6 +17,9 @@ STEPS = (
     "klip_masked/odd",
     "klip_gradient",
     "parts",
+    "sweep_of_zones",
+    "sweep_of_zones/odd",
+    "parts_of_zones",
     "median",
     "registration",
     "registration_gradient",
@@ -56,7 +59,7 @@ def test_whole_chain(name):
 
 
 def test_klip():
-    check([("klip", "references x pixels")])
+    check([(name, "references x pixels") for name in ("klip", "sweep_of_zones")])
 
 
 @pytest.mark.slow

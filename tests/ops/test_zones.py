@@ -1,6 +1,7 @@
 """Zones of any shape and size, in blocks far smaller than they are, against the formula for each zone alone."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -131,16 +132,80 @@ def test_shared_pixels_belong_to_the_last_zone() -> None:
     np.testing.assert_array_equal(found.weights, expected.weights)
 
 
+def loss(science: jax.Array, references: jax.Array, zones: jax.Array | None = None) -> jax.Array:
+    masks = {} if zones is None else {"zones": zones}
+    found = ops.klip(science, references, options=Klip(TRUNCATE), **masks)
+    return jnp.nansum(found.residual**2) + jnp.nansum(found.error)
+
+
+def test_derivatives_are_those_of_the_formula() -> None:
+    """Along directions within one zone, forward and reverse, against finite differences."""
+    science, references, zones = observation("float64")
+    rng, step = np.random.default_rng(6), 1e-6
+
+    @jax.jit
+    def both_ways(point: tuple, tangent: tuple) -> tuple:
+        slopes = jax.grad(loss, (0, 1))(*point, zones)
+        return slopes, jax.jvp(lambda *values: loss(*values, zones), point, tangent)[1]
+
+    for zone in np.asarray(zones)[[0, 2, 4]]:
+        point = science, references
+        tangent = tuple(jnp.asarray(zone * rng.normal(size=f.shape)) for f in point)
+        slopes, forward = both_ways(point, tangent)
+        ends = (alone(*(f + s * t for f, t in zip(point, tangent, strict=True)), zone) for s in (step, -step))
+        high, low = ((residual**2).sum() + error.sum() for residual, error in ends)
+        assert float(forward) == pytest.approx((high - low) / (2 * step), rel=1e-6)
+        reverse = sum(float(jnp.vdot(slope, t)) for slope, t in zip(slopes, tangent, strict=True))
+        assert reverse == pytest.approx(float(forward), rel=1e-9)
+    none = ~np.asarray(zones).any(axis=0)
+    assert all((slope[:, none] == 0).all() for slope in slopes)
+
+
+def test_vmap_equals_loop() -> None:
+    """Observations whose zones differ."""
+    science, references, zones = observation("float64")
+    stacked = tuple(jnp.stack([f, f[:, ::-1, ::-1] + extra]) for f, extra in ((science, 1), (references, 2)))
+    stacked = *stacked, jnp.stack([zones, jnp.roll(zones, 1, axis=0)])
+
+    def one(science: jax.Array, references: jax.Array, zones: jax.Array) -> ops.KlipResult:
+        return reduced(science, references, zones=zones)
+
+    together = jax.jit(jax.vmap(one))(*stacked)
+    for i in range(2):
+        expected = one(*(array[i] for array in stacked))
+        for name in ("residual", "error", "weights"):
+            np.testing.assert_allclose(getattr(together, name)[i], getattr(expected, name), rtol=0, atol=1e-10)
+        np.testing.assert_array_equal(together.n_modes[i], expected.n_modes)
+
+
+def test_order_of_very_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where zone and pixel do not fit one integer, they are sorted otherwise."""
+    science, references, zones = observation("float64")
+    weights = jnp.asarray(np.random.default_rng(7).normal(size=(len(SIZES), len(science), len(references))))
+
+    def subtracted() -> jax.Array:
+        return jax.jit(lambda *given: ops.subtract(*given, zones=zones))(science, references, weights)
+
+    expected, sorts = subtracted(), []
+    argsort = jnp.argsort
+    monkeypatch.setattr(jnp, "iinfo", lambda _: SimpleNamespace(max=science[0].size))
+    monkeypatch.setattr(jnp, "argsort", lambda zone: sorts.append(zone) or argsort(zone))
+    np.testing.assert_array_equal(subtracted(), expected)
+    assert len(sorts) == 1
+
+
+def test_constant_zones_are_sorted_by_the_program() -> None:
+    """The compiler, which sorts constants itself where it can, needs ten times as long for it as for all else."""
+    science, references, zones = observation("float64")
+    weights = jnp.ones((len(SIZES), len(science), len(references)))
+    compiled = jax.jit(lambda *given: ops.subtract(*given, zones=zones)).lower(science, references, weights).compile()
+    assert " sort(" in compiled.as_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_derivatives_are_those_of_each_alone(dtype: str) -> None:
     science, references, zones = observation(dtype)
-
-    def loss(science: jax.Array, references: jax.Array, zones: jax.Array | None = None) -> jax.Array:
-        masks = {} if zones is None else {"zones": zones}
-        found = ops.klip(science, references, options=Klip(TRUNCATE), **masks)
-        return jnp.nansum(found.residual**2) + jnp.nansum(found.error)
-
     slopes = jax.jit(jax.grad(loss, (0, 1)))(science, references, zones)
     for zone in np.asarray(zones)[[0, 2, 4]]:
         alone = jax.grad(loss, (0, 1))(packed(science, zone), packed(references, zone))
