@@ -18,8 +18,8 @@ def head(arguments: argparse.Namespace) -> str:
     """What was measured, how and on what."""
     return f"""# Measurements
 
-Written by `make bench`. Every subject runs {arguments.rounds} times in turn with the others, each time in a process of
-its own, on the same arrays. The first call of a process stands apart, since it compiles or warms caches; the time is
+Written by `make bench`. Every subject runs in turn with the others, in a process of its own, on the same arrays; rounds
+of this: {arguments.rounds}. The first call of a process stands apart, since it compiles or warms caches; the time is
 the median of the calls after it. Errors are against the same work in float64. Memory is the peak of the whole process.
 Ratios are against the first line: 2 means twice as long.
 

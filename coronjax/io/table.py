@@ -28,7 +28,7 @@ def table_hdu(columns: Sequence[fits.Column], name: str) -> fits.BinTableHDU:
 
 
 def copied_hdu(hdu: fits.hdu.base.ExtensionHDU) -> fits.hdu.base.ExtensionHDU:
-    """An extension with a header of its own and the same data.
+    """An extension with header and data of its own.
 
     Args:
         hdu: of any kind.
@@ -43,5 +43,5 @@ def copied_hdu(hdu: fits.hdu.base.ExtensionHDU) -> fits.hdu.base.ExtensionHDU:
     if type(hdu) is not fits.BinTableHDU or hdu.data is None:
         return hdu.copy()
     copy = fits.BinTableHDU(header=hdu.header)
-    copy.data = hdu.data
+    copy.data = hdu.data.copy()
     return copy
