@@ -16,17 +16,18 @@ from jaxtyping import Array, Complex, Float
 class Series(eqx.Module):
     r"""$f(s) = \mathrm{Re} \sum_{jk} c_{jk}\, e^{-i(\omega_j s_y + \omega_k s_x)}$."""
 
-    coefficients: Float[Array, "2 j k"]  # real and imaginary parts: complex products of matrices take twice as long
+    coefficients: Float[Array, "2*j k"]  # real over imaginary parts: complex products of matrices take twice as long
     omega_y: Float[Array, " j"]  # radians per pixel
     omega_x: Float[Array, " k"]  # radians per pixel
 
     def derivatives(self, shift: Float[Array, "2"]) -> tuple[Float[Array, ""], Float[Array, "2"], Float[Array, "2 2"]]:
         """Value, gradient and Hessian at `shift` = (sx, sy)."""
         rows, columns = _phases(self.omega_y, shift[1]), _phases(self.omega_x, shift[0])
-        both = jnp.einsum("pm,cjm->cpj", columns.reshape(6, -1), self.coefficients, precision="highest")
-        real, imaginary = both[0, :3] - both[1, 3:], both[0, 3:] + both[1, :3]  # [order in sx, j]
-        joined = jnp.concatenate([real, -imaginary], axis=-1)
-        table = jnp.matmul(jnp.concatenate(rows, -1), joined.T, precision="highest")  # [order in sy, order in sx]
+        both = jnp.matmul(self.coefficients, jnp.concatenate(columns).T, precision="highest")
+        upper, lower = jnp.split(both, 2)
+        real, imaginary = upper[:, :3] - lower[:, 3:], upper[:, 3:] + lower[:, :3]  # [j, order in sx]
+        joined = jnp.concatenate([real, -imaginary])
+        table = jnp.matmul(jnp.concatenate(rows, -1), joined, precision="highest")  # [order in sy, order in sx]
         gradient = jnp.stack([table[0, 1], table[1, 0]])
         return table[0, 0], gradient, jnp.array([[table[0, 2], table[1, 1]], [table[1, 1], table[2, 0]]])
 
@@ -98,5 +99,5 @@ def integer_products(
 
 def _series(coefficients: Complex[Array, "j k"], rows: np.ndarray, columns: np.ndarray) -> Series:
     """From coefficients at frequencies in cycles per pixel."""
-    parts = jnp.stack([coefficients.real, coefficients.imag])
+    parts = jnp.concatenate([coefficients.real, coefficients.imag])
     return Series(parts, *(jnp.asarray(2 * np.pi * cycles, parts.dtype) for cycles in (rows, columns)))

@@ -39,13 +39,12 @@ class Minimum(NamedTuple, Generic[Seen]):
 
 
 class _Search(NamedTuple, Generic[Seen]):
-    """Where a minimisation is: at its last point, once it searches no longer."""
+    """Where a minimisation is."""
 
-    params: Array
+    params: Array  # where it looks next
     state: NewtonState
-    seen: Seen  # at the point before
+    seen: Seen  # at the best point
     steps: Array
-    searching: Array
     ended: Array
 
 
@@ -104,15 +103,16 @@ def minimise(
     unseen: Seen,
     max_iterations: int | Array,
 ) -> Minimum[Seen]:
-    """Run `damped_newton` until a step is shorter than the square root of the rounding error.
+    """Run `damped_newton` until a step would be shorter than the square root of the rounding error.
 
-    Convergence is quadratic, so the point that this last step reaches is as good as rounding allows.
+    That step is left to the caller: convergence is quadratic, so the point that it reaches is as good as rounding
+    allows.
 
     Args:
         look: what there is to see at a point.
         objective: value, gradient and Hessian from that.
         start: first point.
-        unseen: zeros of the form of what is seen.
+        unseen: anything of the form of what is seen.
         max_iterations: most steps; traced.
 
     Returns:
@@ -126,20 +126,17 @@ def minimise(
         step, state = _step(
             *(gradient, search.state, search.params), value=value, curvature=curvature, max_step=MAX_STEP
         )
-        state = jax.tree.map(lambda new, old: jnp.where(search.searching, new, old), state, search.state)
-        count = search.steps + search.searching
-        far = state.step_size > tolerance  # false where NaN
-        on = search.searching & far & (count < max_iterations)
-        following = jnp.where(on | (state.step_size <= tolerance), search.params + step, state.params)
-        params = jnp.where(search.searching, following, search.params)
-        # The loop looks at the last point too: to do so after it would be the same code once more.
-        return _Search(params, state, seen, count, on, ~search.searching)
+        best = jnp.all(state.params == search.params)
+        seen = jax.tree.map(lambda new, old: jnp.where(best, new, old), seen, search.seen)
+        steps = search.steps + 1
+        on = (state.step_size > tolerance) & (steps < max_iterations)  # false where NaN
+        return _Search(search.params + step, state, seen, steps, ~on)
 
-    searching = jnp.asarray(max_iterations) > 0
     none = jnp.zeros((), jnp.int32)
-    first = _Search(start, _begin(start, max_step=MAX_STEP), unseen, none, searching, jnp.zeros((), bool))
+    first = _Search(start, _begin(start, max_step=MAX_STEP), unseen, none, jnp.zeros((), bool))
     end = jax.lax.while_loop(lambda search: ~search.ended, iterate, first)
-    return Minimum(end.params, end.seen, end.state.step_size <= tolerance, end.steps)
+    converged = end.state.step_size <= tolerance
+    return Minimum(end.state.params, end.seen, converged, jnp.minimum(end.steps, max_iterations))
 
 
 # Matrices of two or three rows are multiplied and inverted element by element: of a call for each, the compiler makes a

@@ -127,7 +127,6 @@ def _errors(
     And what a Gauss-Newton step leaves of an error in the shift.
     """
     counts = images.weight != 0
-    unweighted = jnp.where(counts, residual / jnp.where(counts, images.weight, 1), 0)
     variance = None
     if images.target_variance is not None or images.moving_variance is not None:
         variance = jnp.zeros_like(residual)
@@ -135,7 +134,7 @@ def _errors(
             variance = jnp.where(counts, images.target_variance, 0)
         if images.moving_variance is not None:
             variance = variance + found.scale**2 * shifted_variance(images.moving_variance, found.shift)
-    sums = block_sums(tangents, images.weight, found.means, unweighted, variance)
+    sums = block_sums(tangents, images.weight, found.means, residual, variance)
     noise, blocks = by_covariance(found, sums)
     if variance is None:  # corrected for the parameters taken from the residuals
         n_pixels, n_fitted = jnp.count_nonzero(counts), 3 if found.means is None else 4

@@ -34,16 +34,17 @@ def block_sums(
         tangents: derivatives of the shifted image, and itself.
         weight: of the registration.
         means: weighted means of the tangents, where a pedestal is fitted.
-        residual: what the model leaves, not weighted; finite.
+        residual: what the model leaves, times the weight; finite.
         variance: of the noise; finite.
     """
     if means is not None:
         along_x, along_y, shifted = (image - mean for image, mean in zip(tangents, means, strict=True))
         tangents = along_x, along_y, shifted
-    slopes = [image * weight**2 for image in tangents]
-    pulls = [slope * residual for slope in slopes]
+    weighted = [image * weight for image in tangents]
+    pulls = [image * residual for image in weighted]
+    slopes = [image * weight for image in weighted]
     noisy = pulls if variance is None else [slope * variance for slope in slopes]
-    normal = [slopes[i] * tangents[j] for i, j in _PAIRS]
+    normal = [weighted[i] * weighted[j] for i, j in _PAIRS]
     noise = [noisy[i] * (pulls if variance is None else slopes)[j] for i, j in _PAIRS]
     sums = jnp.stack(_in_blocks([*normal, *noise, *pulls]))
     of_normal, of_noise = jnp.sum(sums[:-3], axis=(1, 2)).reshape(2, len(_PAIRS))[:, _PLACES]
