@@ -36,6 +36,20 @@ def test_pairs_of_a_graded_gram_matrix() -> None:
     assert np.abs(outside).max() < 1e-7
 
 
+@pytest.mark.parametrize("signals", [0, 15])
+def test_pairs_in_the_noise(signals: int) -> None:
+    """Eigenvalues without a gap between those wanted and the others, alone and under far larger ones."""
+    rng = np.random.default_rng(3)
+    bright = rng.normal(size=(600, signals)) @ rng.normal(size=(signals, 900)) * 1e3
+    frames = bright + rng.normal(size=(600, 900))
+    gram = frames @ frames.T
+    values, vectors = leading_pairs(jnp.asarray(gram), 40)
+    rounding = 20 * np.finfo(float).eps * float(values[0])
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(gram)[::-1][:40], rtol=1e-12, atol=rounding)
+    left = np.linalg.norm(gram @ vectors - vectors * np.asarray(values), axis=0)
+    assert left.max() < rounding
+
+
 def test_repeated_and_vanishing_eigenvalues() -> None:
     gram = np.zeros((300, 300))
     gram[:40, :40] = 4 * np.eye(40)
