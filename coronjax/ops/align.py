@@ -118,7 +118,7 @@ def register_all(
     search: int | None = SEARCH,
     prefer_near: float | Float[Array, ""] = PREFER_NEAR,
     max_iterations: int | Int[Array, ""] = MAX_ITERATIONS,
-    batch_size: int = int(__import__("os").environ.get("RB","2")),
+    batch_size: int = 2,
 ) -> Registration:
     """Register one image to every plane of a stack, a few planes at a time.
 
