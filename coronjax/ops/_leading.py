@@ -52,7 +52,8 @@ def leading_pairs(matrix: Float[Array, "k k"], count: int) -> tuple[Float[Array,
     start = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, width), matrix.dtype))[0]
 
     def unsettled(state: tuple[_Block, Array]) -> Array:
-        return ~state[0].settled[count - 1] & (state[1] < TURNS)
+        block, turn = state
+        return ~block.settled[count - 1] & (turn < TURNS) & (block.values[0] > 0)  # false where NaN
 
     def improve(state: tuple[_Block, Array]) -> tuple[_Block, Array]:
         return _solve(matrix, jnp.linalg.qr(_filtered(matrix, state[0]))[0]), state[1] + 1
