@@ -57,7 +57,8 @@ def test_repeated_and_vanishing_eigenvalues() -> None:
     np.testing.assert_allclose(values, 4, rtol=1e-12)
     assert bool(jnp.all(jnp.isfinite(vectors)))
     assert np.abs(np.asarray(leading_pairs(jnp.zeros((300, 300)), 5)[0])).max() == 0
-    both = jax.vmap(lambda gram: leading_pairs(gram, 20)[0])(jnp.stack([jnp.asarray(gram), jnp.full((300, 300), jnp.nan)]))
+    grams = jnp.stack([jnp.asarray(gram), jnp.full_like(gram, jnp.nan)])
+    both = jax.vmap(lambda one: leading_pairs(one, 20)[0])(grams)
     np.testing.assert_allclose(both[0], 4, rtol=1e-12)
     assert bool(jnp.all(jnp.isnan(both[1])))
 
