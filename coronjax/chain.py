@@ -153,7 +153,8 @@ def _reduce(
 ) -> Reduction:
     """The chain itself, one step a line."""
     # What a caller's function closes over is constant: without this the compiler works out steps of it, slowly.
-    science, references, observation = jax.lax.optimization_barrier((science, references, observation))
+    # Leaf by leaf, so that what is not differentiated has no tangent.
+    science, references, observation = jax.tree.map(jax.lax.optimization_barrier, (science, references, observation))
     references, science = flag_all(references, science, options)
     science = whole(science)  # references may lie divided over devices; what belongs to one exposure does not
     psfstack = stack_references(references)

@@ -26,7 +26,7 @@ def other_flags() -> str:
     """What the environment says besides: programs for which the choice was made either way are the same.
 
     Returns:
-        XLA_FLAGS without the flag of `set_compiler_flag`.
+        XLA_FLAGS, without the flag of `set_compiler_flag` where that is measured.
 
     Example:
         >>> "fusion_emitters=false" in other_flags()

@@ -241,6 +241,20 @@ def test_vmap_over_observations():
         np.testing.assert_allclose(one, image(item["science"], item["references"]), atol=1e-8)
 
 
+def test_arrays_closed_over_stay_inputs_of_the_chain():
+    """The compiler would work out steps on constants, for minutes; those not differentiated have no tangent either."""
+    arguments = _arguments()
+    arrays = jax.tree.leaves((arguments["science"], arguments["references"]))
+    level = jnp.zeros(len(arguments["science"].sci))
+
+    def sky(level):
+        return reduce(**arguments | {"background": level}, options=OPTIONS).i2d.sci
+
+    plain = jax.jit(sky).lower(level).as_text().count("optimization_barrier")
+    assert plain >= len(arrays)
+    assert jax.jit(lambda a: jax.jvp(sky, (a,), (a,))).lower(level).as_text().count("optimization_barrier") == plain + 1
+
+
 def test_float64_without_x64_is_one_clear_error():
     with jax.enable_x64(False), pytest.raises(coronjax.PrecisionError, match="jax_enable_x64"):
         reduce(**_arguments(), options=OPTIONS)

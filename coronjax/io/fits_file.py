@@ -19,6 +19,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from ..errors import ExposureError, InputError
+from .table import copied_hdu
 
 _DECOMPRESS: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
@@ -38,6 +39,10 @@ class FitsFile:
     def find(self, name: str) -> Any | None:
         """The first extension of that name, or None."""
         return next((hdu for hdu in self.hdus[1:] if hdu.name == name), None)
+
+    def others(self, known: tuple[str, ...]) -> tuple[Any, ...]:
+        """Copies of all extensions but the first of each of these names."""
+        return tuple(copied_hdu(h) for h in self.hdus[1:] if h.name not in known or h is not self.find(h.name))
 
     def image(self, name: str, dtype: type[np.generic]) -> np.ndarray | None:
         """The pixels of an image extension as a native-endian array of `dtype`; None where it is missing or empty."""

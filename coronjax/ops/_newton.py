@@ -113,7 +113,7 @@ def minimise(
         objective: value, gradient and Hessian from that.
         start: first point.
         unseen: anything of the form of what is seen.
-        max_iterations: most steps; traced.
+        max_iterations: most steps; traced. The start is looked at in any case.
 
     Returns:
         `Minimum`; without convergence it is the best point seen.
@@ -135,7 +135,7 @@ def minimise(
     none = jnp.zeros((), jnp.int32)
     first = _Search(start, _begin(start, max_step=MAX_STEP), unseen, none, jnp.zeros((), bool))
     end = jax.lax.while_loop(lambda search: ~search.ended, iterate, first)
-    converged = end.state.step_size <= tolerance
+    converged = (end.state.step_size <= tolerance) & jnp.isfinite(end.state.value)
     return Minimum(end.state.params, end.seen, converged, jnp.minimum(end.steps, max_iterations))
 
 
