@@ -228,8 +228,9 @@ HEAD = """# Growth
 Written by `make bench-growth`: the least time of several calls of each step, compiled, in float64 but for the median,
 as one number grows and the others are held. The exponent is that of a power law through the upper half of the sizes.
 `gram` is the inner products of references and integrations, `weights` the eigenproblem and what follows from it, of
-50 modes, also where `max_modes` asks for no more and above 2000 references only those are found, `apply` the
-subtraction. A size that would take more than {longest:.0f} s is left out.
+50 modes, also where `max_modes` asks for no more and above 2000 references only those are found (of a spectrum
+that falls as one over the mode, above noise of a hundredth), `apply` the subtraction. A size that would take more
+than {longest:.0f} s is left out.
 
 {machine}
 

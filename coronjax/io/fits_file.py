@@ -19,7 +19,6 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from ..errors import ExposureError, InputError
-from .table import copied_hdu
 
 _DECOMPRESS: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
@@ -42,7 +41,7 @@ class FitsFile:
 
     def others(self, known: tuple[str, ...]) -> tuple[Any, ...]:
         """Copies of all extensions but the first of each of these names."""
-        return tuple(copied_hdu(h) for h in self.hdus[1:] if h.name not in known or h is not self.find(h.name))
+        return tuple(h.copy() for h in self.hdus[1:] if h.name not in known or h is not self.find(h.name))
 
     def image(self, name: str, dtype: type[np.generic]) -> np.ndarray | None:
         """The pixels of an image extension as a native-endian array of `dtype`; None where it is missing or empty."""

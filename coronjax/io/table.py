@@ -42,9 +42,6 @@ def copied_hdu(hdu: fits.hdu.base.ExtensionHDU) -> fits.hdu.base.ExtensionHDU:
     """
     if type(hdu) is not fits.BinTableHDU or hdu.data is None:
         return hdu.copy()
-    for column in hdu.columns:
-        if column.format.lstrip("01")[:1] in ("P", "Q"):
-            hdu.data[column.name]  # of variable length: what is not read yet would be lost
     copy = fits.BinTableHDU(header=hdu.header)
     copy.data = hdu.data.copy()
     return copy

@@ -77,7 +77,8 @@ def _solve(matrix: Array, basis: Array) -> _Block:
 def _filtered(matrix: Array, block: _Block) -> Array:
     """The columns of a block, those not settled filtered, of length one and free of the settled ones."""
     eps = jnp.finfo(matrix.dtype).eps
-    bound = jnp.maximum(block.values[-1], eps * block.values[0])
+    # A little below the last one, which may have many equals: they have to grow over what lies farther down.
+    bound = jnp.maximum(0.98 * block.values[-1], eps * block.values[0])
     kept, free = jnp.where(block.settled, block.vectors, 0), jnp.where(block.settled, 0, block.vectors)
 
     def mapped(vectors: Array, images: Array) -> Array:

@@ -103,6 +103,10 @@ def _polish(found: Solution, images: Images) -> Registration:
     step = jnp.where(found.converged, step, 0)
     if found.means is not None:  # the level follows the other three
         level = jnp.where(found.determined, level - found.scale * jnp.sum(found.means * step), 0)
+    # What is left after the step, to first order: its derivatives are those before it.
+    means = jnp.zeros_like(step) if found.means is None else found.means
+    moved = sum(d * (image - mean) for d, image, mean in zip(step, tangents, means, strict=True))
+    residual = residual - jax.lax.stop_gradient(found.scale * weight * moved)
     total = jnp.sum(weight**2)
     rms = _root(jnp.sum(residual**2) / jnp.where(total > 0, total, 1))
     by_noise, by_mismatch, left_over = _errors(found, *jax.lax.stop_gradient((images, tangents, residual)))

@@ -205,3 +205,15 @@ def test_single_precision():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="differ in shape"):
         register(jnp.ones((4, 4)), jnp.ones((4, 4)), jnp.ones((4, 5)))
+
+
+@pytest.mark.parametrize("pedestal", [False, True])
+def test_residual_is_that_of_what_is_returned(pedestal):
+    star = jnp.exp(-0.05 * jnp.hypot(*jnp.mgrid[-12:13, -12:13]) ** 2).astype(jnp.float32)
+    weight = jnp.ones_like(star)
+    for shift in ((0.4, -0.3), (1.3, 0.8), (-1.7, 1.1)):
+        target = 1.3 * fourier_shift(star, jnp.array(shift, jnp.float32)) + 0.2 * pedestal
+        found = register(target, star, weight, search=2, pedestal=pedestal)
+        left = target - found.scale * fourier_shift(star, found.shift) - found.pedestal
+        assert float(found.residual) < 2 * float(jnp.sqrt(jnp.mean(left**2))) + 1e-6
+        assert float(found.mismatch[:2].max()) < 1e-5
