@@ -178,7 +178,7 @@ def read_exposure(path: str | Path) -> Exposure:
         int_times = _int_times(file, len(cube.sci), notes)
         asdf_bytes = _asdf_bytes(file, notes)
         known = ("SCI", "ERR", "DQ", "AREA", "INT_TIMES", "ASDF", *_VARIANCES)
-        others = file.others(known)
+        others = tuple(hdu.copy() for hdu in file.hdus[1:] if hdu.name not in known or hdu is not file.find(hdu.name))
         primary, headers = file.hdus[0].header, _headers(file)
     notes += [f"reading: {note}" for note in file.notes]
     return Exposure(path, cube, primary, headers, area, int_times, others, asdf_bytes, tuple(notes))

@@ -39,10 +39,6 @@ class FitsFile:
         """The first extension of that name, or None."""
         return next((hdu for hdu in self.hdus[1:] if hdu.name == name), None)
 
-    def others(self, known: tuple[str, ...]) -> tuple[Any, ...]:
-        """Copies of all extensions but the first of each of these names."""
-        return tuple(h.copy() for h in self.hdus[1:] if h.name not in known or h is not self.find(h.name))
-
     def image(self, name: str, dtype: type[np.generic]) -> np.ndarray | None:
         """The pixels of an image extension as a native-endian array of `dtype`; None where it is missing or empty."""
         hdu = self.find(name)

@@ -97,6 +97,8 @@ def _polish(found: Solution, images: Images) -> Registration:
     if found.means is not None:
         level = weighted_mean(left, weight**2)
         left = left - level
+        along_x, along_y, shifted = (image - mean for image, mean in zip(tangents, found.means, strict=True))
+        tangents = along_x, along_y, shifted
     residual = left * weight
     slope = [jnp.sum(image * weight * residual) for image in tangents]
     step = symmetric_times(found.inverse, jnp.stack(slope)) / found.slope_unit
@@ -104,8 +106,7 @@ def _polish(found: Solution, images: Images) -> Registration:
     if found.means is not None:  # the level follows the other three
         level = jnp.where(found.determined, level - found.scale * jnp.sum(found.means * step), 0)
     # What is left after the step, to first order: its derivatives are those before it.
-    means = jnp.zeros_like(step) if found.means is None else found.means
-    moved = sum(d * (image - mean) for d, image, mean in zip(step, tangents, means, strict=True))
+    moved = sum(d * image for d, image in zip(step, tangents, strict=True))
     residual = residual - jax.lax.stop_gradient(found.scale * weight * moved)
     total = jnp.sum(weight**2)
     rms = _root(jnp.sum(residual**2) / jnp.where(total > 0, total, 1))
@@ -138,7 +139,7 @@ def _errors(
             variance = jnp.where(counts, images.target_variance, 0)
         if images.moving_variance is not None:
             variance = variance + found.scale**2 * shifted_variance(images.moving_variance, found.shift)
-    sums = block_sums(tangents, images.weight, found.means, residual, variance)
+    sums = block_sums(tangents, images.weight, residual, variance)
     noise, blocks = by_covariance(found, sums)
     if variance is None:  # corrected for the parameters taken from the residuals
         n_pixels, n_fitted = jnp.count_nonzero(counts), 3 if found.means is None else 4

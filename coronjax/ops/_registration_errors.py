@@ -24,22 +24,17 @@ class Sums(NamedTuple):
 def block_sums(
     tangents: tuple[Array, Array, Array],
     weight: Float[Array, "y x"],
-    means: Float[Array, "3"] | None,
     residual: Float[Array, "y x"],
     variance: Float[Array, "y x"] | None,
 ) -> Sums:
     """Take all sums over the frame in one pass through its images. Without variance the squared residual stands for it.
 
     Args:
-        tangents: derivatives of the shifted image, and itself.
+        tangents: derivatives of the shifted image, and itself; about their weighted means where a pedestal is fitted.
         weight: of the registration.
-        means: weighted means of the tangents, where a pedestal is fitted.
         residual: what the model leaves, times the weight; finite.
         variance: of the noise; finite.
     """
-    if means is not None:
-        along_x, along_y, shifted = (image - mean for image, mean in zip(tangents, means, strict=True))
-        tangents = along_x, along_y, shifted
     weighted = [image * weight for image in tangents]
     pulls = [image * residual for image in weighted]
     slopes = [image * weight for image in weighted]
