@@ -64,7 +64,6 @@ def klip_sweep(
 
     Source: Soummer, Pueyo & Larkin (2012), ApJ 755, L28.
     """
-
     _check(science, truncates, combine, into)
     place = None if into is None else Place(into)
     own = partial(_residuals, combine=combine)
