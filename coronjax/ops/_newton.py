@@ -86,19 +86,14 @@ def _step(
     better = value <= state.value + rounding
     best = state._replace(params=params, value=value, gradient=gradient, curvature=curvature)
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), best, state)
-    step, length = _newton_step(best)
+    low, _ = eigenvalues(best.curvature)
+    positive = best.curvature + jnp.maximum(-2 * low, 0) * jnp.eye(2, dtype=params.dtype)
+    step = -symmetric_times(inverse(positive), best.gradient)
     radius = jnp.where(better, best.radius, best.step_size / 4)
+    length = jnp.sqrt(jnp.sum(step**2))
     step = step * (radius / jnp.maximum(length, radius))
     best = best._replace(step_size=jnp.minimum(length, radius), radius=jnp.minimum(2 * radius, max_step))
     return best.params + step - params, best
-
-
-def _newton_step(state: NewtonState) -> tuple[Array, Array]:
-    """The step of the quadratic model, and its length, however far the model is trusted."""
-    low, _ = eigenvalues(state.curvature)
-    positive = state.curvature + jnp.maximum(-2 * low, 0) * jnp.eye(2, dtype=state.curvature.dtype)
-    step = -symmetric_times(inverse(positive), state.gradient)
-    return step, jnp.sqrt(jnp.sum(step**2))
 
 
 def minimise(
@@ -140,9 +135,7 @@ def minimise(
     none = jnp.zeros((), jnp.int32)
     first = _Search(start, _begin(start, max_step=MAX_STEP), unseen, none, jnp.zeros((), bool))
     end = jax.lax.while_loop(lambda search: ~search.ended, iterate, first)
-    # A radius that shrank to nothing is no minimum: the model does not fit.
-    _, length = _newton_step(end.state)
-    converged = (length <= tolerance) & jnp.isfinite(end.state.value)
+    converged = (end.state.step_size <= tolerance) & jnp.isfinite(end.state.value)
     return Minimum(end.state.params, end.seen, converged, jnp.minimum(end.steps, max_iterations))
 
 
