@@ -17,8 +17,8 @@ import jax.numpy as jnp
 
 import coronjax
 from benchmarks.report import duration
-from coronjax.alignment import align_references, register_references
-from coronjax.chain import Circumstances, reduce
+from coronjax.alignment import Circumstances, align_references, register_references
+from coronjax.chain import reduce
 from coronjax.frames import flag_all, prepare
 from coronjax.ops import klip, resample, stack_references
 from coronjax.session import application_settings
@@ -26,45 +26,34 @@ from coronjax.session import application_settings
 REPEATS = 5
 
 
-def steps(inputs: Any, options: coronjax.Options) -> dict[str, float]:
-    """Seconds of each step, for one science exposure where there is a choice, and of the whole."""
-    arguments = jax.device_put(inputs.arguments())
-    found: dict[str, float] = {}
+class Timed:
+    """Calls functions, compiled, and keeps how long each takes."""
 
-    def timed(name: str, step: Callable[..., Any], *given: Any) -> Any:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, step: Callable[..., Any], *given: Any) -> Any:
+        """What the function returns."""
         compiled = jax.jit(step)
         result = jax.block_until_ready(compiled(*given))
-        found[name] = seconds(lambda: jax.block_until_ready(compiled(*given)))
+        self.seconds[name] = seconds(lambda: jax.block_until_ready(compiled(*given)))
         return result
 
+
+def steps(inputs: Any, options: coronjax.Options) -> dict[str, float]:
+    """Seconds of each step, for one science exposure where there is a choice, and of the whole."""
+    timed, arguments = Timed(), jax.device_put(inputs.arguments())
+    shapes = {"output_shape": inputs.grid.shape, "window": inputs.window}
     references, science = timed(
         "outliers", lambda r, s: flag_all(r, s, options), arguments["references"], arguments["science"]
     )
     stack = stack_references(references)
-    working = jnp.dtype(options.precision)
     box = arguments["zero_non_science"]
     planes, targets = timed(
-        "repair",
-        lambda *cubes: prepare(cubes, zero_non_science=box, options=options),
-        *(stack, science),
+        "repair", lambda *cubes: prepare(cubes, zero_non_science=box, options=options), stack, science
     )
-    known = circumstances(arguments, options)
     frames, cube = (jax.tree.map(lambda a: a[0], one) for one in (targets, science))
-    frames = eqx.tree_at(lambda f: f.image, frames, frames.image.astype(working))
-    registration = timed(
-        "registration, one exposure",
-        lambda p, f: register_references(p, stack.valid, f, cube.valid, known, options),
-        *(planes, frames),
-    )
-    aligned = timed(
-        "shift, one exposure", lambda p, r: align_references(p, r, known.blur, options), planes, registration
-    )
-    timed(
-        "KLIP, one exposure",
-        lambda s, r: klip(s, r, options=options.klip, valid_references=stack.valid, error=False),
-        *(frames.image, aligned.image.astype(working)),
-    )
-    shapes = {"output_shape": inputs.grid.shape, "window": inputs.window}
+    star_steps(timed, (planes, stack.valid, frames, cube), circumstances(arguments, options), options)
     given = {name: arguments[name] for name in ("exposure_times", "background")}
     timed(
         "resampling",
@@ -73,8 +62,28 @@ def steps(inputs: Any, options: coronjax.Options) -> dict[str, float]:
     )
     whole = arguments | shapes
     jax.block_until_ready(reduce(**whole, options=options))
-    found["the whole"] = seconds(lambda: jax.block_until_ready(reduce(**whole, options=options)))
-    return found
+    timed.seconds["the whole"] = seconds(lambda: jax.block_until_ready(reduce(**whole, options=options)))
+    return timed.seconds
+
+
+def star_steps(timed: Timed, images: tuple, known: Circumstances, options: coronjax.Options) -> None:
+    """Time the steps that remove the star from one exposure."""
+    planes, valid, frames, cube = images
+    working = jnp.dtype(options.precision)
+    frames = eqx.tree_at(lambda f: f.image, frames, frames.image.astype(working))
+    registration = timed(
+        "registration, one exposure",
+        lambda p, f: register_references(p, valid, f, cube.valid, known, options),
+        *(planes, frames),
+    )
+    aligned = timed(
+        "shift, one exposure", lambda p, r: align_references(p, r, known.blur, options), planes, registration
+    )
+    timed(
+        "KLIP, one exposure",
+        lambda s, r: klip(s, r, options=options.klip, valid_references=valid, error=False),
+        *(frames.image, aligned.image.astype(working)),
+    )
 
 
 def circumstances(arguments: dict[str, Any], options: coronjax.Options) -> Circumstances:

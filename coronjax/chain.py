@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,17 +16,19 @@ from .alignment import Circumstances
 from .cube import VARIANCES, Cube
 from .errors import PrecisionError
 from .frames import Frames, flag_all, prepare
-from .ops import overlap_window, resample, stack_references
+from .ops import Resampled, overlap_window, resample, stack_references
 from .ops._devices import whole
 from .options import Options
 from .programs import kept_program
 from .reduction import Reduction
-from .star_removal import Removed, remove_star
+from .star_removal import Registered, Removed, register_exposure, remove_star
 
 
-class _Observation(eqx.Module):
-    """What is known of an observation besides its cubes."""
+class _Given(eqx.Module):
+    """All that a reduction starts from."""
 
+    science: Cube
+    references: Cube
     known: Circumstances  # of each science exposure, where they differ: [exp ...]
     pixel_maps: Float[Array, "exp y x 2"]
     exposure_times: Float[Array, " exp"]
@@ -32,6 +36,19 @@ class _Observation(eqx.Module):
     pixel_scale_ratio: Float[Array, ""]
     zero_non_science: Bool[Array, ""]
     visited: Bool[Array, "exp y x"] | None
+    options: Options
+    output_shape: tuple[int, int] = eqx.field(static=True)
+    window: int = eqx.field(static=True)
+
+
+class _Ready(eqx.Module):
+    """Exposures with outliers flagged, and the same made ready to be registered and combined."""
+
+    references: Cube
+    science: Cube
+    planes: Frames
+    targets: Frames
+    valid: Bool[Array, " plane"]
 
 
 def reduce(
@@ -110,7 +127,9 @@ def reduce(
     options = Options() if options is None else options
     _check(science, references, psf_mask, pixel_maps, options)
     middle, n_exposures = (np.array(science.sci.shape[:-3:-1]) - 1) / 2, len(science.sci)
-    observation = _Observation(
+    given = _Given(
+        science=science,
+        references=references,
         known=Circumstances(
             psf_mask=psf_mask,
             psf_mismatch=jnp.asarray(psf_mismatch),
@@ -126,9 +145,22 @@ def reduce(
         pixel_scale_ratio=jnp.asarray(_scale_ratio(options) if pixel_scale_ratio is None else pixel_scale_ratio),
         zero_non_science=jnp.asarray(zero_non_science),
         visited=None if options.resample.cut_pixels else visited,
+        options=options,
+        output_shape=output_shape,
+        window=_measured_window(pixel_maps, options) if window is None else window,
     )
-    window = _measured_window(pixel_maps, options) if window is None else window
-    return _reduce(science, references, observation, options, output_shape=output_shape, window=window)
+    ready, registered, removed, i2d = _reduce(given)
+    return Reduction(
+        references=ready.references,
+        science=ready.science,
+        used_references=ready.valid,
+        psfalign=removed.aligned,
+        registration=registered.registration,
+        psfsub=removed.psfsub,
+        shared=removed.shared,
+        subtraction=removed.subtraction,
+        i2d=i2d,
+    )
 
 
 def _is_blurred(options: Options) -> bool:
@@ -141,71 +173,76 @@ def _scale_ratio(options: Options) -> float:
     return options.resample.pixel_scale_ratio
 
 
-@kept_program
-def _reduce(
-    science: Cube,
-    references: Cube,
-    observation: _Observation,
-    options: Options,
-    *,
-    output_shape: tuple[int, int],
-    window: int,
-) -> Reduction:
-    """The chain itself, one step a line."""
-    # What a caller's function closes over is constant: without this the compiler works out steps of it, slowly.
-    # Leaf by leaf, so that what is not differentiated has no tangent.
-    science, references, observation = jax.tree.map(jax.lax.optimization_barrier, (science, references, observation))
-    references, science = flag_all(references, science, options)
+# The chain itself, one step after another.
+
+
+def _make_ready(given: _Given) -> _Ready:
+    """Outliers flagged, references stacked, bad pixels repaired."""
+    references, science = flag_all(given.references, given.science, given.options)
     science = whole(science)  # references may lie divided over devices; what belongs to one exposure does not
-    psfstack = stack_references(references)
-    planes, targets = prepare((psfstack, science), zero_non_science=observation.zero_non_science, options=options)
-    targets = whole(targets)
+    stack = stack_references(references)
+    planes, targets = prepare((stack, science), zero_non_science=given.zero_non_science, options=given.options)
     # A plane in which nothing was measured is no reference.
-    valid = psfstack.valid & jnp.any(planes.measured, axis=(1, 2))
-    removed = _without_star(science, targets, planes, valid, observation.known, options)
+    valid = stack.valid & jnp.any(planes.measured, axis=(1, 2))
+    return _Ready(references, science, planes, whole(targets), valid)
+
+
+def _register(given: _Given, ready: _Ready) -> Registered:
+    """References registered to every exposure, one after another."""
+
+    def one(own: tuple) -> Registered:
+        cube, frames, known = own
+        return register_exposure(cube, frames, ready.planes, ready.valid, known, given.options)
+
+    return _by_exposure(one, given, ready.science, ready.targets)
+
+
+def _remove_star(given: _Given, ready: _Ready, registered: Registered) -> Removed:
+    """References aligned to every exposure and the star subtracted, one after another."""
+
+    def one(own: tuple) -> Removed:
+        cube, frames, registered, known = own
+        return remove_star(cube, frames, ready.planes, ready.valid, registered, known, given.options)
+
+    removed = _by_exposure(one, given, ready.science, ready.targets, registered)
     # Float products have the dtype of the cubes.
-    shared = jax.tree.map(lambda variance: variance.astype(science.sci.dtype), removed.shared)
-    i2d = None
-    if not options.resample.skip:
-        i2d = resample(
-            *(removed.psfsub, observation.pixel_maps),
-            output_shape=output_shape,
-            exposure_times=observation.exposure_times,
-            background=observation.background,
-            pixel_scale_ratio=observation.pixel_scale_ratio,
-            visited=observation.visited,
-            shared=shared,
-            options=options.resample,
-            window=window,
-        )
-    return Reduction(
-        references=references,
-        science=science,
-        used_references=valid,
-        psfalign=removed.aligned,
-        registration=removed.registration,
-        psfsub=removed.psfsub,
-        shared=shared,
-        subtraction=removed.subtraction,
-        i2d=i2d,
+    dtype, psfsub = given.science.sci.dtype, removed.psfsub
+    shared = jax.tree.map(lambda variance: variance.astype(dtype), removed.shared)
+    if registered.blurred is None:
+        as_they_were = {name: getattr(ready.science, name) for name in VARIANCES}  # the same arrays, not copies
+        psfsub = dataclasses.replace(psfsub, **as_they_were)
+    return dataclasses.replace(removed, psfsub=psfsub, shared=shared)
+
+
+def _by_exposure(one: Callable[[tuple], Any], given: _Given, *stacks: Any) -> Any:
+    """Call `one` with what belongs to each science exposure, and with its circumstances."""
+    known = given.known
+
+    def called(own: tuple) -> Any:
+        *parts, star, variance = own
+        return one((*parts, dataclasses.replace(known, star=star, background_variance=variance)))
+
+    return jax.lax.map(called, (*stacks, known.star, known.background_variance))
+
+
+def _resample(given: _Given, ready: _Ready, registered: Registered, removed: Removed) -> Resampled | None:
+    """All exposures on the sky."""
+    if given.options.resample.skip:
+        return None
+    return resample(
+        *(removed.psfsub, given.pixel_maps),
+        output_shape=given.output_shape,
+        exposure_times=given.exposure_times,
+        background=given.background,
+        pixel_scale_ratio=given.pixel_scale_ratio,
+        visited=given.visited,
+        shared=removed.shared,
+        options=given.options.resample,
+        window=given.window,
     )
 
 
-def _without_star(
-    science: Cube, targets: Frames, planes: Frames, valid: Array, known: Circumstances, options: Options
-) -> Removed:
-    """The star removed from every exposure, one after another."""
-
-    def one_exposure(own: tuple) -> Removed:
-        cube, frames, star, variance = own
-        mine = dataclasses.replace(known, star=star, background_variance=variance)
-        return remove_star(cube, frames, planes, valid, mine, options)
-
-    removed = jax.lax.map(one_exposure, (science, targets, known.star, known.background_variance))
-    if known.blur is not None:
-        return removed
-    as_they_were = {name: getattr(science, name) for name in VARIANCES}  # the same arrays, not copies
-    return eqx.tree_at(lambda r: r.psfsub, removed, dataclasses.replace(removed.psfsub, **as_they_were))
+_reduce = kept_program(_make_ready, _register, _remove_star, _resample)
 
 
 def _check(science: Cube, references: Cube, psf_mask: Array, pixel_maps: Array, options: Options) -> None:

@@ -6,16 +6,7 @@ needs: for the whole chain that takes longer than computing. Here the entry is f
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import hashlib
-import inspect
-import logging
-import os
-import pickle
-import platform
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -24,21 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.experimental import serialize_executable
 from jax.experimental.compilation_cache import compilation_cache
 
-from .compiler import compiler_options, other_flags
+from .compiler import compiler_options
+from .program_files import Program, find_latest, give_back_memory, keep, key, mark_used, path_of, read
 
-logger = logging.getLogger("coronjax")
-
-KEPT = 32  # programs in the folder; those used longest ago go first
-_SUFFIX = ".program"
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
 _writing: ContextVar[list[Future[None]] | None] = ContextVar("writing", default=None)  # what the block is to wait for
-_loaded: dict[str, Callable[..., Any]] = {}  # by name of the file
-_ahead: dict[Path, Future[Callable[..., Any] | None]] = {}  # of `load_ahead`
+_loaded: dict[str, Program] = {}  # by name of the file
+_ahead: dict[Path, Future[Program | None]] = {}  # of `load_ahead`
 
 
 @contextmanager
@@ -76,66 +61,96 @@ def load_ahead(folder: Path | None) -> None:
     """
     if folder is None or _loaded or _ahead:
         return
-    for newest in _used_last_first(folder, f"{_setting()}-*")[:1]:
-        _ahead[newest] = _in_thread(_read, newest)
+    latest = find_latest(folder)
+    if latest is not None:
+        _ahead[latest] = _in_thread(read, latest)
 
 
 class kept_program:
-    """Compile a function as `jax.jit` does, and keep its programs while `programs_kept_in` names a folder.
+    r"""Compile steps that follow one another, and keep their programs while `programs_kept_in` names a folder.
 
-    A program is found by the shapes and types of the arguments, the values of the static ones, the source of this
-    package, the versions of JAX, its settings, and the processor. Calls under a transformation of JAX, and calls with
-    arrays on several devices, are plain `jax.jit`. A program that cannot be read is made anew; a folder that cannot be
-    written is left alone.
+    $$ r_k = f_k(x, r_1, \dots, r_{k-1}) $$
+
+    By itself it is one program, as `jax.jit` makes it. What is kept is one program for each step, all in one file:
+    while the compiler works at one step, Python traces the next. They are found by the shapes and types of the leaves
+    of $x$, what is static in it, the source of this package, the versions of JAX, its settings, and the processor.
+    Calls under a transformation of JAX, and calls with arrays on several devices, are plain `jax.jit`. Programs that
+    cannot be read are made anew; a folder that cannot be written is left alone.
 
     Args:
-        function: of pytrees; keyword arguments are static.
+        steps: functions $f_k$ of a pytree and of the results of the steps before; what they return are pytrees.
 
     Example:
-        >>> @kept_program
-        ... def power(x, *, exponent):
-        ...     return x**exponent
-        >>> float(power(3.0, exponent=2))
-        9.0
+        >>> power = kept_program(lambda x: x**2, lambda x, square: x * square)
+        >>> [float(result) for result in power(3.0)]
+        [9.0, 27.0]
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, function)
-        self._function = function
-        parameters = inspect.signature(function).parameters.values()
-        names = tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
-        self.jitted = jax.jit(function, static_argnames=names)
+    def __init__(self, *steps: Callable[..., Any]) -> None:
+        self._steps = steps
+        self.jitted = jax.jit(functools.partial(_in_turn, steps))
 
-    def __call__(self, *arguments: Any, **static: Any) -> Any:
-        """The function's result."""
-        leaves, structure = jax.tree.flatten(arguments)
+    def __call__(self, given: Any) -> tuple[Any, ...]:
+        """The results of all steps."""
+        leaves, structure = jax.tree.flatten(given)
         folder = _folder.get()
         if folder is None or any(_is_of_many(leaf) for leaf in leaves):
-            return self.jitted(*arguments, **static)
-        path = folder / f"{_setting()}-{_key(self._function, leaves, structure, static)}{_SUFFIX}"
+            return self.jitted(given)
+        path = path_of(folder, key(self._steps, leaves, structure))
         if path.name not in _loaded:
-            _loaded[path.name] = _kept(path) or self._make(path, leaves, structure, static)
-        return _loaded[path.name](*leaves)
+            _loaded[path.name] = _kept(path) or self._make(path, leaves, structure)
+        return _loaded[path.name](leaves)
 
-    def _make(self, path: Path, leaves: list[Any], structure: Any, static: dict[str, Any]) -> Callable[..., Any]:
-        """Compile, and write the program."""
-        results: list[Any] = []
+    def _make(self, path: Path, leaves: list[Any], structure: Any) -> Program:
+        """Compile, and write the programs."""
+        with (
+            _jax_cache_off(),
+            ThreadPoolExecutor(len(self._steps)) as pool,
+        ):  # what comes out of it cannot be kept again
+            results: list[Any] = []
+            begun, arrays = [], leaves
+            for step in self._steps:
+                lowered, result, made = _lowered(step, structure, results, arrays)
+                begun.append(pool.submit(lowered.compile, compiler_options(jax.default_backend())))
+                results.append(result)
+                arrays = [*arrays, *made]
+            compiled = [future.result() for future in begun]
+        give_back_memory()
+        program = Program(compiled, results)
+        writing = _in_thread(keep, path, program)  # it runs in the meantime
+        if (waiting := _writing.get()) is not None:
+            waiting.append(writing)
+        return program
 
-        def flat(*leaves: Any) -> list[Any]:
-            result, form = jax.tree.flatten(self._function(*jax.tree.unflatten(structure, leaves), **static))
-            places: dict[int, int] = {}  # one array that stands in several places is computed, and kept, once
-            numbers = [places.setdefault(id(leaf), len(places)) for leaf in result]
-            results.append(jax.tree.unflatten(form, numbers))
-            return list({id(leaf): leaf for leaf in result}.values())
 
-        with _jax_cache_off():  # what comes out of it cannot be kept a second time
-            compiled = jax.jit(flat).lower(*leaves).compile(compiler_options(jax.default_backend()))
-        result = results[-1]
-        _give_back_memory()
-        writing = _in_thread(_keep, path, compiled, result)  # it runs in the meantime
-        if (begun := _writing.get()) is not None:
-            begun.append(writing)
-        return lambda *leaves: _filled(result, compiled(*leaves))
+def _in_turn(steps: tuple[Callable[..., Any], ...], given: Any) -> tuple[Any, ...]:
+    # What a caller's function closes over is constant: without this the compiler works out steps of it, slowly.
+    # Leaf by leaf, so that what is not differentiated has no tangent.
+    given = jax.tree.map(jax.lax.optimization_barrier, given)
+    results: list[Any] = []
+    for step in steps:
+        results.append(step(given, *results))
+    return tuple(results)
+
+
+def _lowered(step: Callable[..., Any], structure: Any, earlier: list[Any], arrays: list[Any]) -> tuple[Any, Any, Any]:
+    """A step, lowered as a function of all arrays there are; its result, in which numbers stand for arrays; new ones.
+
+    An array that is there already, or that stands in several places of the result, is neither computed nor kept again.
+    """
+    results: list[Any] = []
+
+    def flat(*arrays: Any) -> list[Any]:
+        given = jax.tree.unflatten(structure, arrays[: structure.num_leaves])
+        leaves, form = jax.tree.flatten(step(given, *(Program.fill(result, arrays) for result in earlier)))
+        places = {id(array): i for i, array in enumerate(arrays)}
+        numbers = [places.setdefault(id(leaf), len(places)) for leaf in leaves]
+        results.append(jax.tree.unflatten(form, numbers))
+        found = dict(zip(numbers, leaves, strict=True))
+        return [found[number] for number in range(len(arrays), len(places))]
+
+    lowered = jax.jit(flat).lower(*arrays)
+    return lowered, results[-1], lowered.out_info
 
 
 @contextmanager
@@ -150,99 +165,20 @@ def _jax_cache_off() -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def _setting() -> str:
-    """Digest of what all programs of a process depend on; one that another setting made may not even link."""
-    device = jax.devices()[0]
-    versions = jax.__version__, jax.lib.__version__, device.platform, device.device_kind, other_flags()
-    return _digest(_sources(), _processor(), *versions)
-
-
-def _key(function: Callable[..., Any], leaves: list[Any], structure: Any, static: dict[str, Any]) -> str:
-    """Digest of what a program depends on besides."""
-    settings = jnp.result_type(float).name, sorted(map(str, jax.config.values.items()))
-    name = f"{function.__module__}.{function.__qualname__}"
-    return _digest(name, str(structure), [_kind(leaf) for leaf in leaves], sorted(static.items()), settings)
-
-
-def _digest(*described: Any) -> str:
-    return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
-
-
 def _is_of_many(leaf: Any) -> bool:
     """Whether a leaf is part of a larger program, or lies on several devices."""
     return isinstance(leaf, jax.core.Tracer) or (isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1)
 
 
-def _kind(leaf: Any) -> tuple[str, ...]:
-    """What a program depends on of an argument: everything but its values."""
-    if isinstance(leaf, (bool, int, float, complex)):
-        return (type(leaf).__name__,)
-    return str(leaf.shape), leaf.dtype.name, str(getattr(leaf, "weak_type", False))
-
-
-@functools.cache
-def _sources() -> str:
-    """Digest of every file of this package: a program made from other source is another program."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-@functools.cache
-def _processor() -> str:
-    """Machine code made for one processor may not run on another that shares the folder."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return " ".join(platform.uname())
-    return " ".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
-
-
-def _kept(path: Path) -> Callable[..., Any] | None:
+def _kept(path: Path) -> Program | None:
     """The program in a file, begun ahead or not; None where there is none that can be used."""
     begun = _ahead.pop(path, None)
     _ahead.clear()  # the guess was wrong: what it takes is given back
-    program = _read(path) if begun is None else begun.result()
+    program = read(path) if begun is None else begun.result()
     if program is not None:
         with suppress(OSError):  # the folder may be another's, or another process may have made room
-            os.utime(path)
+            mark_used(path)
     return program
-
-
-def _read(path: Path) -> Callable[..., Any] | None:
-    """Link the program in a file."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    _register_lapack()
-    try:
-        program, ins, outs, result = pickle.loads(content)
-        loaded = serialize_executable.deserialize_and_load(program, ins, outs)
-    except Exception as error:  # whatever a damaged file makes of the reader
-        logger.info("%s cannot be used and is made again: %s", path, error)
-        return None
-    _give_back_memory()
-    return lambda *leaves: _filled(result, loaded(*leaves))
-
-
-def _filled(result: Any, arrays: list[Any]) -> Any:
-    """The result of a function with arrays in place of their numbers."""
-    return jax.tree.map(lambda number: arrays[number], result)
-
-
-def _give_back_memory() -> None:
-    """Linking a program takes a hundred megabytes for a moment, which glibc keeps unless it is asked for them."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
-
-
-@functools.cache
-def _register_lapack() -> None:
-    """XLA finds LAPACK once a decomposition has been lowered in this process; a program that was read lowers none."""
-    jax.jit(jax.lax.linalg.cholesky).lower(np.eye(2, dtype=np.float32))
 
 
 def _in_thread(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -250,34 +186,3 @@ def _in_thread(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
     future = thread.submit(work, *arguments)
     thread.shutdown(wait=False)
     return future
-
-
-def _keep(path: Path, compiled: Any, result: Any) -> None:
-    """Write a program, or say why not."""
-    try:
-        _write(path, pickle.dumps((*serialize_executable.serialize(compiled), result)))
-    except Exception as error:  # whatever the compiler or pickle make of it: the program has run
-        logger.info("the compiled program is not kept: %s", error)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write whole or not at all, and make room."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.replace(name, path)
-    for other in _used_last_first(path.parent)[KEPT:]:
-        other.unlink(missing_ok=True)
-
-
-def _used_last_first(folder: Path, name: str = "*") -> list[Path]:
-    """The programs of a folder; those that another process takes away meanwhile count as old."""
-
-    def used(path: Path) -> float:
-        try:
-            return path.stat().st_mtime
-        except OSError:
-            return 0.0
-
-    return sorted(folder.glob(f"{name}{_SUFFIX}"), key=used, reverse=True)

@@ -19,20 +19,26 @@ from .reduction import Aligned, Subtraction
 _REPAIRED = 0.5  # share of the star's model that may rest on repaired pixels
 
 
+class Registered(eqx.Module):
+    """A science exposure on which the references have been registered."""
+
+    registration: Registration
+    blurred: tuple[Cube, Frames] | None  # it, and it prepared, at the Nyquist limit; None: as it was
+
+
 class Removed(eqx.Module):
     """What comes of one science exposure."""
 
     aligned: Aligned
-    registration: Registration
     psfsub: Cube
     shared: SharedNoise | None
     subtraction: Subtraction
 
 
-def remove_star(
+def register_exposure(
     science: Cube, frames: Frames, planes: Frames, valid: Bool[Array, " plane"], known: Circumstances, options: Options
-) -> Removed:
-    """Subtract the star from one science exposure.
+) -> Registered:
+    """Blur one science exposure where that is needed, and find where on it each reference lies.
 
     Args:
         science: its integrations, outliers flagged, `[int y x]`.
@@ -43,14 +49,42 @@ def remove_star(
         options: every choice.
 
     Returns:
+        `Registered`.
+    """
+    used, frames, moved = science.valid, _working(frames, options), None
+    if known.blur is not None:
+        moved = by_each(partial(blurred, options=options), science, frames, known.blur)
+        frames = moved[1]
+    return Registered(register_references(planes, valid, frames, used, known, options), moved)
+
+
+def remove_star(
+    science: Cube,
+    frames: Frames,
+    planes: Frames,
+    valid: Bool[Array, " plane"],
+    registered: Registered,
+    known: Circumstances,
+    options: Options,
+) -> Removed:
+    """Subtract the star from one science exposure.
+
+    Args:
+        science: its integrations, outliers flagged, `[int y x]`.
+        frames: the same, prepared.
+        planes: reference planes, prepared.
+        valid: which of them count.
+        registered: the exposure.
+        known: of the exposure.
+        options: every choice.
+
+    Returns:
         `Removed`.
     """
-    dtype, working = science.sci.dtype, jnp.dtype(options.precision)
-    frames = eqx.tree_at(lambda f: f.image, frames, frames.image.astype(working))
-    if known.blur is not None:
-        science, frames = by_each(partial(blurred, options=options), science, frames, known.blur)
-    registration = register_references(planes, valid, frames, science.valid, known, options)
-    aligned = align_references(planes, registration, known.blur, options)
+    dtype, working, frames = science.sci.dtype, jnp.dtype(options.precision), _working(frames, options)
+    if registered.blurred is not None:
+        science, frames = registered.blurred
+    aligned = align_references(planes, registered.registration, known.blur, options)
     # The products' precision: what psfalign holds is what is subtracted.
     images, fit, used = aligned.image.astype(dtype), None, science.valid
     if not options.klip.use_repaired:
@@ -71,7 +105,6 @@ def remove_star(
     # One zone, the whole frame.
     return Removed(
         Aligned(images, jnp.sqrt(aligned.variance).astype(dtype), dq),
-        registration,
         psfsub,
         shared,
         Subtraction(
@@ -82,6 +115,11 @@ def remove_star(
             fitted=jnp.ones(known.psf_mask.shape, bool) if fit is None else fit,
         ),
     )
+
+
+def _working(frames: Frames, options: Options) -> Frames:
+    """Frames in the precision that is worked in."""
+    return eqx.tree_at(lambda f: f.image, frames, frames.image.astype(options.precision))
 
 
 def _psfsub(

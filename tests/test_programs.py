@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
 
-from coronjax import compiler, programs
+from coronjax import compiler, program_files, programs
 
 PROCESS = """
 import sys, pathlib, jax.numpy as jnp
@@ -17,15 +19,18 @@ from coronjax.programs import kept_program, programs_kept_in
 
 traced = []
 
-@kept_program
-def roots(parts, *, sign):
-    traced.append(sign)
-    values, vectors = jnp.linalg.eigh(parts["matrix"])
-    return {"values": sign * values, "again": vectors @ (values[:, None] * vectors.T), "nothing": None}
+def decompose(given):
+    traced.append("decompose")
+    values, vectors = jnp.linalg.eigh(given["matrix"])
+    return {"values": values, "vectors": vectors, "nothing": None}
+
+def compose(given, found):
+    traced.append("compose")
+    return {"again": found["vectors"] @ (found["values"][:, None] * found["vectors"].T), "values": found["values"]}
 
 with programs_kept_in(pathlib.Path(sys.argv[1])):
-    found = roots({"matrix": jnp.diag(jnp.arange(1.0, 5.0))}, sign=-1)
-print(len(traced), sorted(found), found["values"].tolist(), round(float(found["again"].trace()), 4))
+    found, made = kept_program(decompose, compose)({"matrix": jnp.diag(jnp.arange(1.0, 5.0))})
+print(len(traced), sorted(found), made["values"].tolist(), round(float(made["again"].trace()), 4))
 """
 
 
@@ -35,15 +40,20 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "_ahead", {})
 
 
-def doubling() -> tuple[programs.kept_program, list[int]]:
+class Multiple(eqx.Module):
+    number: jax.Array
+    times: int = eqx.field(static=True, default=2)
+
+
+def multiplication() -> tuple[Callable[..., jax.Array], list[int]]:
     traced: list[int] = []
 
-    @programs.kept_program
-    def double(x: jax.Array, *, times: int = 2) -> jax.Array:
-        traced.append(times)
-        return times * x
+    def multiply(given: Multiple) -> jax.Array:
+        traced.append(given.times)
+        return given.times * given.number
 
-    return double, traced
+    program = programs.kept_program(multiply)
+    return lambda number, **times: program(Multiple(number, **times))[0], traced
 
 
 def files(folder: Path) -> list[Path]:
@@ -58,58 +68,81 @@ def test_another_process_neither_traces_nor_compiles(tmp_path: Path) -> None:
         ).stdout
         for _ in range(2)
     ]
-    assert said[0] == "1 ['again', 'nothing', 'values'] [-1.0, -2.0, -3.0, -4.0] 10.0\n"
-    assert said[1] == said[0].replace("1", "0", 1)
+    assert said[0] == "2 ['nothing', 'values', 'vectors'] [1.0, 2.0, 3.0, 4.0] 10.0\n"
+    assert said[1] == said[0].replace("2", "0", 1)
     assert len(files(tmp_path)) == 1
 
 
 def test_values_share_a_program_and_shapes_do_not(tmp_path: Path, fresh: None) -> None:
-    double, traced = doubling()
+    multiply, traced = multiplication()
     with programs.programs_kept_in(tmp_path):
         for x in (jnp.ones(3), 4 * jnp.ones(3), jnp.ones(5)):
-            assert jnp.all(double(x) == 2 * x)
-        assert jnp.all(double(jnp.ones(3), times=3) == 3)
+            assert jnp.all(multiply(x) == 2 * x)
+        assert jnp.all(multiply(jnp.ones(3), times=3) == 3)
     assert traced == [2, 2, 3]
     assert len(files(tmp_path)) == 3
 
 
-def test_a_damaged_program_is_made_again(tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    double, traced = doubling()
+def test_steps_are_what_one_program_of_them_is(tmp_path: Path, fresh: None) -> None:
+    """An array that a step hands on is the same array; so is one that stands in two places."""
+
+    def squared(x: jax.Array) -> dict[str, jax.Array]:
+        square = x**2
+        return {"square": square, "given": x, "again": square}
+
+    def total(x: jax.Array, first: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        return first["square"].sum() + x[0], first["square"]
+
+    steps = programs.kept_program(squared, total, lambda x, first, second: None)
+    x = jnp.arange(3.0)
+    expected = steps(x)
     with programs.programs_kept_in(tmp_path):
-        double(jnp.ones(3))
+        found = steps(x)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    assert all(jnp.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True))
+    first, second, nothing = found
+    assert nothing is None
+    assert first["given"] is x
+    assert first["square"] is first["again"] is second[1]
+
+
+def test_a_damaged_program_is_made_again(tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    multiply, traced = multiplication()
+    with programs.programs_kept_in(tmp_path):
+        multiply(jnp.ones(3))
     whole = files(tmp_path)[0].read_bytes()
     for content in (b"", b"no program", whole[: len(whole) // 2]):
         files(tmp_path)[0].write_bytes(content)
         monkeypatch.setattr(programs, "_loaded", {})
         with programs.programs_kept_in(tmp_path):
-            assert jnp.all(double(jnp.ones(3)) == 2)
+            assert jnp.all(multiply(jnp.ones(3)) == 2)
     assert traced == [2, 2, 2, 2]
     assert files(tmp_path)[0].stat().st_size > len(whole) // 2
 
 
 def test_the_one_used_last_is_linked_ahead(tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    double, traced = doubling()
+    multiply, traced = multiplication()
     with programs.programs_kept_in(tmp_path):
-        double(jnp.ones(3))
-        double(jnp.ones(4))
+        multiply(jnp.ones(3))
+        multiply(jnp.ones(4))
     first, last = sorted(files(tmp_path), key=lambda path: path.stat().st_mtime)
     os.utime(first, (0, 0))
     (tmp_path / f"other-{last.name}").write_bytes(b"of another processor, and newer")
     monkeypatch.setattr(programs, "_loaded", {})
     read = []
-    monkeypatch.setattr(programs, "_read", lambda path, read_from=programs._read: read.append(path) or read_from(path))
+    monkeypatch.setattr(programs, "read", lambda path: read.append(path) or program_files.read(path))
     programs.load_ahead(tmp_path)
     with programs.programs_kept_in(tmp_path):
-        assert double(jnp.ones(4)).tolist() == [2.0] * 4
-        assert double(jnp.ones(3)).tolist() == [2.0] * 3
+        assert multiply(jnp.ones(4)).tolist() == [2.0] * 4
+        assert multiply(jnp.ones(3)).tolist() == [2.0] * 3
     assert read == [last, first]
     assert traced == [2, 2]
 
 
 def test_a_folder_of_somebody_else_serves_too(tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    double, traced = doubling()
+    multiply, traced = multiplication()
     with programs.programs_kept_in(tmp_path):
-        double(jnp.ones(3))
+        multiply(jnp.ones(3))
 
     def forbidden(*_: object) -> None:
         raise PermissionError("not the owner")
@@ -120,7 +153,7 @@ def test_a_folder_of_somebody_else_serves_too(tmp_path: Path, fresh: None, monke
         if ahead:
             programs.load_ahead(tmp_path)
         with programs.programs_kept_in(tmp_path):
-            assert double(jnp.ones(3)).tolist() == [2.0] * 3
+            assert multiply(jnp.ones(3)).tolist() == [2.0] * 3
     assert traced == [2]
 
 
@@ -139,7 +172,7 @@ def test_what_cannot_be_written_has_run(tmp_path: Path, fresh: None, caplog: pyt
 
     wrapped = programs.kept_program(lambda x: Local(2 * x))
     with caplog.at_level("INFO", "coronjax"), programs.programs_kept_in(tmp_path):
-        assert wrapped(jnp.ones(3)).value.tolist() == [2.0] * 3
+        assert wrapped(jnp.ones(3))[0].value.tolist() == [2.0] * 3
     assert "the compiled program is not kept" in caplog.text
     assert not files(tmp_path)
 
@@ -147,38 +180,38 @@ def test_what_cannot_be_written_has_run(tmp_path: Path, fresh: None, caplog: pyt
 def test_programs_that_vanish_are_no_error(tmp_path: Path, fresh: None) -> None:
     programs.load_ahead(tmp_path / "nowhere")
     (tmp_path / "gone.program").symlink_to(tmp_path / "nothing")
-    double, _ = doubling()
+    multiply, _ = multiplication()
     with programs.programs_kept_in(tmp_path):
-        assert double(jnp.ones(3)).tolist() == [2.0] * 3
+        assert multiply(jnp.ones(3)).tolist() == [2.0] * 3
     assert len(files(tmp_path)) == 2
 
 
 def test_nothing_is_kept_unasked_or_under_a_transformation(tmp_path: Path, fresh: None) -> None:
-    double, _ = doubling()
-    double(jnp.ones(3))
+    multiply, _ = multiplication()
+    multiply(jnp.ones(3))
     with programs.programs_kept_in(tmp_path):
-        assert jax.grad(lambda x: double(x).sum())(jnp.ones(3)).tolist() == [2.0, 2.0, 2.0]
-        assert jax.vmap(double)(jnp.ones((2, 3))).shape == (2, 3)
+        assert jax.grad(lambda x: multiply(x).sum())(jnp.ones(3)).tolist() == [2.0, 2.0, 2.0]
+        assert jax.vmap(multiply)(jnp.ones((2, 3))).shape == (2, 3)
     assert not files(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_left_alone(tmp_path: Path, fresh: None) -> None:
     (tmp_path / "file").touch()
-    double, _ = doubling()
+    multiply, _ = multiplication()
     with programs.programs_kept_in(tmp_path / "file" / "folder"):
-        assert jnp.all(double(jnp.ones(3)) == 2)
+        assert jnp.all(multiply(jnp.ones(3)) == 2)
 
 
 def test_those_used_longest_ago_go_first(tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "KEPT", 2)
-    double, _ = doubling()
+    monkeypatch.setattr(program_files, "KEPT", 2)
+    multiply, _ = multiplication()
     with programs.programs_kept_in(tmp_path):
-        double(jnp.ones(1))
+        multiply(jnp.ones(1))
     (first,) = files(tmp_path)  # it is there once the block has ended
     os.utime(first, (0, 0))
     with programs.programs_kept_in(tmp_path):
-        double(jnp.ones(2))
-        double(jnp.ones(3))
+        multiply(jnp.ones(2))
+        multiply(jnp.ones(3))
     assert len(files(tmp_path)) == 2
     assert first not in files(tmp_path)
 

@@ -98,6 +98,26 @@ def product(data: Arrays) -> Call:
     return call
 
 
+def product_fresh(data: Arrays) -> Call:
+    """The same product, as JAX makes it, into memory that it asks for: what the cubes alone cost over it."""
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    references, science = klip.rows_of(data["references"]), klip.rows_of(data["science"])
+    weights, given = jax.device_put((_weights(references, science).reshape(-1, len(references)), references))
+    compiled = jax.jit(lambda weights, references: jnp.matmul(weights, references, precision="highest"))
+
+    def call() -> Arrays:
+        start = time.perf_counter()
+        stars = jax.block_until_ready(compiled(weights, given))
+        seconds = time.perf_counter() - start
+        cubes = (science - np.asarray(stars).reshape(-1, *science.shape)).reshape(-1, *data["science"].shape)
+        return {"cubes": cubes, "seconds": np.array(seconds)}
+
+    return call
+
+
 def pyklip(data: Arrays) -> Call:
     from pyklip.klip import klip_math
 
@@ -138,6 +158,7 @@ ROW = Row(
         ),
         Subject("numpy, LAPACK", floor),
         Subject("numpy, the matrix product alone", product),
+        Subject("JAX, the matrix product alone, into fresh memory", product_fresh, packages=("jax", "jaxlib")),
         Subject("pyklip `klip_math`", pyklip, "pyklip", ("pyklip", "numpy", "scipy"), repeats=2),
     ),
     limits=(

@@ -27,6 +27,8 @@ class NewtonState(NamedTuple):
     curvature: Float[Array, "2 2"]
     radius: Float[Array, ""]
     step_size: Float[Array, ""]
+    length: Float[Array, ""]  # of that step before it was cut
+    decrease: Float[Array, ""]  # of the objective, which the quadratic model has at its end
 
 
 class Minimum(NamedTuple, Generic[Seen]):
@@ -76,24 +78,30 @@ def damped_newton(max_step: float = MAX_STEP) -> "optax.GradientTransformationEx
 def _begin(params: Array, *, max_step: float) -> NewtonState:
     one = jnp.ones((), params.dtype)
     identity = jnp.eye(2, dtype=params.dtype)
-    return NewtonState(params, one * jnp.inf, jnp.zeros_like(params), identity, one * max_step, one * jnp.inf)
+    far = one * jnp.inf
+    return NewtonState(params, far, jnp.zeros_like(params), identity, one * max_step, far, far, far)
 
 
 def _step(
     gradient: Array, state: NewtonState, params: Array, *, value: Array, curvature: Array, max_step: float
 ) -> tuple[Array, NewtonState]:
-    rounding = 64 * jnp.finfo(params.dtype).eps * jnp.abs(value)
-    better = value <= state.value + rounding
+    better = value <= state.value + _rounding(value)
     best = state._replace(params=params, value=value, gradient=gradient, curvature=curvature)
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), best, state)
     low, _ = eigenvalues(best.curvature)
     positive = best.curvature + jnp.maximum(-2 * low, 0) * jnp.eye(2, dtype=params.dtype)
     step = -symmetric_times(inverse(positive), best.gradient)
     radius = jnp.where(better, best.radius, best.step_size / 4)
-    length = jnp.sqrt(jnp.sum(step**2))
+    length, decrease = jnp.sqrt(jnp.sum(step**2)), -jnp.sum(best.gradient * step) / 2
     step = step * (radius / jnp.maximum(length, radius))
-    best = best._replace(step_size=jnp.minimum(length, radius), radius=jnp.minimum(2 * radius, max_step))
+    size, radius = jnp.minimum(length, radius), jnp.minimum(2 * radius, max_step)
+    best = best._replace(step_size=size, radius=radius, length=length, decrease=decrease)
     return best.params + step - params, best
+
+
+def _rounding(value: Array) -> Array:
+    """By how much values of the objective may differ that are the same but for rounding."""
+    return 64 * jnp.finfo(value.dtype).eps * jnp.abs(value)
 
 
 def minimise(
@@ -106,7 +114,8 @@ def minimise(
     """Run `damped_newton` until a step would be shorter than the square root of the rounding error.
 
     That step is left to the caller: convergence is quadratic, so the point that it reaches is as good as rounding
-    allows.
+    allows. A step may also be short because no point near the best one is better, as on a ridge: that has converged
+    only where the model promises no decrease that could be told from rounding.
 
     Args:
         look: what there is to see at a point.
@@ -135,7 +144,9 @@ def minimise(
     none = jnp.zeros((), jnp.int32)
     first = _Search(start, _begin(start, max_step=MAX_STEP), unseen, none, jnp.zeros((), bool))
     end = jax.lax.while_loop(lambda search: ~search.ended, iterate, first)
-    converged = (end.state.step_size <= tolerance) & jnp.isfinite(end.state.value)
+    final = end.state
+    near = (final.length <= tolerance) | (final.decrease <= _rounding(final.value))
+    converged = (final.step_size <= tolerance) & near & jnp.isfinite(final.value)
     return Minimum(end.state.params, end.seen, converged, jnp.minimum(end.steps, max_iterations))
 
 

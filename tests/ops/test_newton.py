@@ -1,0 +1,36 @@
+"""Whether a minimisation says truly that it has converged."""
+
+import jax.numpy as jnp
+
+from coronjax.ops._newton import minimise
+
+
+def _bowl(p: jnp.ndarray) -> tuple:
+    """A paraboloid with its minimum at (0.3, -0.2)."""
+    off = p - jnp.array([0.3, -0.2])
+    return jnp.sum(off**2), 2 * off, 2 * jnp.eye(2)
+
+
+def _cone(p: jnp.ndarray) -> tuple:
+    """Least at the origin, where its gradient is one: no step of the model leads downhill."""
+    return jnp.sqrt(jnp.sum(p**2)), jnp.array([1.0, 0.0]), jnp.eye(2)
+
+
+def _found(objective, max_iterations: int = 200):
+    return minimise(lambda p: p, objective, jnp.zeros(2), jnp.zeros(2), max_iterations)
+
+
+def test_a_minimum_is_converged_upon():
+    found = _found(_bowl)
+    assert bool(found.converged)
+    assert jnp.allclose(found.params, jnp.array([0.3, -0.2]), atol=1e-12)
+
+
+def test_a_radius_that_shrinks_to_nothing_is_no_convergence():
+    found = _found(_cone)
+    assert int(found.n_iterations) < 200
+    assert not bool(found.converged)
+
+
+def test_too_few_steps_are_no_convergence():
+    assert not bool(_found(_bowl, max_iterations=1).converged)
