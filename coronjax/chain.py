@@ -16,7 +16,7 @@ from .alignment import Circumstances
 from .cube import VARIANCES, Cube
 from .errors import PrecisionError
 from .frames import Frames, flag_all, prepare
-from .ops import Resampled, overlap_window, resample, stack_references
+from .ops import overlap_window, resample, stack_references
 from .ops._devices import whole
 from .options import Options
 from .programs import kept_program
@@ -74,7 +74,8 @@ def reduce(
 ) -> Reduction:
     r"""Reduce science and reference exposures to star-subtracted cubes and one image of the sky.
 
-    outliers -> stack -> repair -> align -> klip -> resample, compiled as a whole. Science exposures are taken one
+    outliers -> stack -> repair -> align -> klip -> resample, compiled as a whole, or step by step where programs are
+    kept. Science exposures are taken one
     after another, each with the references aligned to its own first integration. Reference planes in which nothing was
     measured are left out.
 
@@ -146,21 +147,10 @@ def reduce(
         zero_non_science=jnp.asarray(zero_non_science),
         visited=None if options.resample.cut_pixels else visited,
         options=options,
-        output_shape=output_shape,
-        window=_measured_window(pixel_maps, options) if window is None else window,
+        output_shape=(int(output_shape[0]), int(output_shape[1])),
+        window=_measured_window(pixel_maps, options) if window is None else int(window),
     )
-    ready, registered, removed, i2d = _reduce(given)
-    return Reduction(
-        references=ready.references,
-        science=ready.science,
-        used_references=ready.valid,
-        psfalign=removed.aligned,
-        registration=registered.registration,
-        psfsub=removed.psfsub,
-        shared=removed.shared,
-        subtraction=removed.subtraction,
-        i2d=i2d,
-    )
+    return _reduce(given)
 
 
 def _is_blurred(options: Options) -> bool:
@@ -225,20 +215,31 @@ def _by_exposure(one: Callable[[tuple], Any], given: _Given, *stacks: Any) -> An
     return jax.lax.map(called, (*stacks, known.star, known.background_variance))
 
 
-def _resample(given: _Given, ready: _Ready, registered: Registered, removed: Removed) -> Resampled | None:
-    """All exposures on the sky."""
-    if given.options.resample.skip:
-        return None
-    return resample(
-        *(removed.psfsub, given.pixel_maps),
-        output_shape=given.output_shape,
-        exposure_times=given.exposure_times,
-        background=given.background,
-        pixel_scale_ratio=given.pixel_scale_ratio,
-        visited=given.visited,
+def _resample(given: _Given, ready: _Ready, registered: Registered, removed: Removed) -> Reduction:
+    """All exposures on the sky, and everything that led there."""
+    i2d = None
+    if not given.options.resample.skip:
+        i2d = resample(
+            *(removed.psfsub, given.pixel_maps),
+            output_shape=given.output_shape,
+            exposure_times=given.exposure_times,
+            background=given.background,
+            pixel_scale_ratio=given.pixel_scale_ratio,
+            visited=given.visited,
+            shared=removed.shared,
+            options=given.options.resample,
+            window=given.window,
+        )
+    return Reduction(
+        references=ready.references,
+        science=ready.science,
+        used_references=ready.valid,
+        psfalign=removed.aligned,
+        registration=registered.registration,
+        psfsub=removed.psfsub,
         shared=removed.shared,
-        options=given.options.resample,
-        window=given.window,
+        subtraction=removed.subtraction,
+        i2d=i2d,
     )
 
 

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import serialize_executable
-from jax.stages import Compiled
+from jax.stages import Compiled, Lowered
 
 from .compiler import other_flags
 
@@ -35,19 +35,49 @@ class Program:
     """Compiled steps that follow one another: each takes all arrays that there are, and makes more of them."""
 
     steps: Sequence[Compiled]
-    results: Sequence[Any]  # of each step; in place of its arrays are their numbers, those of the arguments come first
+    result: Any  # of the last; in place of its arrays are their numbers, those of the arguments come first
 
-    def __call__(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
-        """The result of each step."""
+    def __call__(self, leaves: Sequence[Any]) -> Any:
+        """The result of the last step."""
         arrays = list(leaves)
         for step in self.steps:
             arrays += step(*arrays)
-        return tuple(self.fill(result, arrays) for result in self.results)
+        return jax.tree.map(jnp.asarray, fill(self.result, arrays))  # numpy's may be among the arguments
 
-    @staticmethod
-    def fill(result: Any, arrays: Sequence[Any]) -> Any:
-        """A result, with the arrays in place of their numbers."""
-        return jax.tree.map(lambda number: arrays[number], result)
+
+def fill(result: Any, arrays: Sequence[Any]) -> Any:
+    """Put arrays in the place of their numbers.
+
+    Args:
+        result: pytree of numbers.
+        arrays: that these count.
+
+    Returns:
+        The pytree of arrays.
+
+    Example:
+        >>> fill({"second": 1}, ["a", "b"])
+        {'second': 'b'}
+    """
+    return jax.tree.map(lambda number: arrays[number], result)
+
+
+def compile_step(lowered: Lowered, options: dict[str, str | bool]) -> tuple[Compiled, Any]:
+    """Compile one step, and serialise it before it runs: what sorts cannot be afterwards.
+
+    Args:
+        lowered: the step.
+        options: of the compiler.
+
+    Returns:
+        The compiled step and what `keep` writes of it, None where it cannot be kept.
+    """
+    compiled = lowered.compile(options)
+    try:
+        return compiled, serialize_executable.serialize(compiled)
+    except Exception as error:  # whatever the compiler makes of it: the step can run
+        logger.info("the compiled program is not kept: %s", error)
+        return compiled, None
 
 
 def path_of(folder: Path, name: str) -> Path:
@@ -135,8 +165,8 @@ def read(path: Path) -> Program | None:
         return None
     _register_lapack()
     try:
-        kept, results = pickle.loads(content)
-        program = Program([serialize_executable.deserialize_and_load(*step) for step in kept], results)
+        steps, result = pickle.loads(content)
+        program = Program([serialize_executable.deserialize_and_load(*step) for step in steps], result)
     except Exception as error:  # whatever a damaged file makes of the reader
         logger.info("%s cannot be used and is made again: %s", path, error)
         return None
@@ -144,17 +174,19 @@ def read(path: Path) -> Program | None:
     return program
 
 
-def keep(path: Path, program: Program) -> None:
+def keep(path: Path, steps: Sequence[Any], result: Any) -> None:
     """Write a program, or say why not: it has been compiled and can run.
 
     Args:
         path: of the file; its folder is made where it is missing.
-        program: as the compiler made it.
+        steps: from `compile_step`.
+        result: of the last step, as `Program` has it.
     """
+    if any(step is None for step in steps):
+        return
     try:
-        kept = [serialize_executable.serialize(step) for step in program.steps]
-        _write(path, pickle.dumps((kept, program.results)))
-    except Exception as error:  # whatever the compiler or pickle make of it
+        _write(path, pickle.dumps((steps, result)))
+    except Exception as error:  # whatever pickle makes of the result, or the disk of the file
         logger.info("the compiled program is not kept: %s", error)
 
 

@@ -12,23 +12,37 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
 
 from .compiler import compiler_options
-from .program_files import Program, find_latest, give_back_memory, keep, key, mark_used, path_of, read
+from .program_files import (
+    Program,
+    compile_step,
+    fill,
+    find_latest,
+    give_back_memory,
+    keep,
+    key,
+    mark_used,
+    path_of,
+    read,
+)
 
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
 _writing: ContextVar[list[Future[None]] | None] = ContextVar("writing", default=None)  # what the block is to wait for
 _loaded: dict[str, Program] = {}  # by name of the file
 _ahead: dict[Path, Future[Program | None]] = {}  # of `load_ahead`
+_making = Lock()  # JAX's cache is off for all threads meanwhile
 
 
 @contextmanager
 def programs_kept_in(folder: Path | None) -> Iterator[None]:
-    """Keep the programs of functions marked by `kept_program` in a folder, for the length of a `with` block.
+    """Keep the programs of each `kept_program` in a folder, for the length of a `with` block.
 
     Args:
         folder: made where it is missing; None keeps nothing. What is kept is in it when the block ends.
@@ -69,29 +83,33 @@ def load_ahead(folder: Path | None) -> None:
 class kept_program:
     r"""Compile steps that follow one another, and keep their programs while `programs_kept_in` names a folder.
 
-    $$ r_k = f_k(x, r_1, \dots, r_{k-1}) $$
+    $$ r_k = f_k(x, r_1, \dots, r_{k-1}), \qquad k = 1 \dots n $$
 
     By itself it is one program, as `jax.jit` makes it. What is kept is one program for each step, all in one file:
-    while the compiler works at one step, Python traces the next. They are found by the shapes and types of the leaves
-    of $x$, what is static in it, the source of this package, the versions of JAX, its settings, and the processor.
-    Calls under a transformation of JAX, and calls with arrays on several devices, are plain `jax.jit`. Programs that
-    cannot be read are made anew; a folder that cannot be written is left alone.
+    while the compiler works at one step, Python traces the next. They are found by the names of the steps, the shapes
+    and types of the leaves of $x$, what is static in it, the source of this package, the versions of JAX, its settings,
+    and the processor. Calls under a transformation of JAX, and calls with arrays on several devices, are plain
+    `jax.jit`. Programs that cannot be read are made anew; a folder that cannot be written is left alone.
 
     Args:
-        steps: functions $f_k$ of a pytree and of the results of the steps before; what they return are pytrees.
+        steps: functions $f_k$ of a pytree and of the results of the steps before, each with a name of its own in its
+            module; what they return are pytrees. The result of the last, $r_n$, is that of a call.
 
     Example:
-        >>> power = kept_program(lambda x: x**2, lambda x, square: x * square)
-        >>> [float(result) for result in power(3.0)]
-        [9.0, 27.0]
+        >>> def square(x):
+        ...     return x**2
+        >>> def cube(x, squared):
+        ...     return x * squared
+        >>> float(kept_program(square, cube)(3.0))
+        27.0
     """
 
     def __init__(self, *steps: Callable[..., Any]) -> None:
         self._steps = steps
         self.jitted = jax.jit(functools.partial(_in_turn, steps))
 
-    def __call__(self, given: Any) -> tuple[Any, ...]:
-        """The results of all steps."""
+    def __call__(self, given: Any) -> Any:
+        """The result of the last step."""
         leaves, structure = jax.tree.flatten(given)
         folder = _folder.get()
         if folder is None or any(_is_of_many(leaf) for leaf in leaves):
@@ -103,34 +121,31 @@ class kept_program:
 
     def _make(self, path: Path, leaves: list[Any], structure: Any) -> Program:
         """Compile, and write the programs."""
-        with (
-            _jax_cache_off(),
-            ThreadPoolExecutor(len(self._steps)) as pool,
-        ):  # what comes out of it cannot be kept again
-            results: list[Any] = []
-            begun, arrays = [], leaves
+        options = compiler_options(jax.default_backend())
+        results: list[Any] = []
+        begun, arrays = [], leaves
+        with _making, _jax_cache_off(), ThreadPoolExecutor(len(self._steps)) as pool:
             for step in self._steps:
                 lowered, result, made = _lowered(step, structure, results, arrays)
-                begun.append(pool.submit(lowered.compile, compiler_options(jax.default_backend())))
+                begun.append(pool.submit(compile_step, lowered, options))
                 results.append(result)
                 arrays = [*arrays, *made]
-            compiled = [future.result() for future in begun]
+            compiled, contents = zip(*(future.result() for future in begun), strict=True)
         give_back_memory()
-        program = Program(compiled, results)
-        writing = _in_thread(keep, path, program)  # it runs in the meantime
+        writing = _in_thread(keep, path, contents, results[-1])  # it runs in the meantime
         if (waiting := _writing.get()) is not None:
             waiting.append(writing)
-        return program
+        return Program(compiled, results[-1])
 
 
-def _in_turn(steps: tuple[Callable[..., Any], ...], given: Any) -> tuple[Any, ...]:
+def _in_turn(steps: tuple[Callable[..., Any], ...], given: Any) -> Any:
     # What a caller's function closes over is constant: without this the compiler works out steps of it, slowly.
     # Leaf by leaf, so that what is not differentiated has no tangent.
     given = jax.tree.map(jax.lax.optimization_barrier, given)
     results: list[Any] = []
     for step in steps:
-        results.append(step(given, *results))
-    return tuple(results)
+        results.append(_strong(step(given, *results)))
+    return results[-1]
 
 
 def _lowered(step: Callable[..., Any], structure: Any, earlier: list[Any], arrays: list[Any]) -> tuple[Any, Any, Any]:
@@ -142,7 +157,8 @@ def _lowered(step: Callable[..., Any], structure: Any, earlier: list[Any], array
 
     def flat(*arrays: Any) -> list[Any]:
         given = jax.tree.unflatten(structure, arrays[: structure.num_leaves])
-        leaves, form = jax.tree.flatten(step(given, *(Program.fill(result, arrays) for result in earlier)))
+        result = _strong(step(given, *(fill(result, arrays) for result in earlier)))
+        leaves, form = jax.tree.flatten(result)
         places = {id(array): i for i, array in enumerate(arrays)}
         numbers = [places.setdefault(id(leaf), len(places)) for leaf in leaves]
         results.append(jax.tree.unflatten(form, numbers))
@@ -153,8 +169,18 @@ def _lowered(step: Callable[..., Any], structure: Any, earlier: list[Any], array
     return lowered, results[-1], lowered.out_info
 
 
+def _strong(result: Any) -> Any:
+    """Without weak types, of which a step that is lowered by itself learns nothing."""
+
+    def strong(leaf: Any) -> Any:
+        return jax.lax.convert_element_type(leaf, jnp.result_type(leaf)) if jax.typeof(leaf).weak_type else leaf
+
+    return jax.tree.map(strong, result)
+
+
 @contextmanager
 def _jax_cache_off() -> Iterator[None]:
+    """What comes out of JAX's cache cannot be kept a second time."""
     before = jax.config.values["jax_enable_compilation_cache"]
     try:
         jax.config.update("jax_enable_compilation_cache", False)

@@ -28,7 +28,7 @@ class NewtonState(NamedTuple):
     radius: Float[Array, ""]
     step_size: Float[Array, ""]
     length: Float[Array, ""]  # of that step before it was cut
-    decrease: Float[Array, ""]  # of the objective, which the quadratic model has at its end
+    decrease: Float[Array, ""]  # of the objective at the end of that, as the quadratic model has it
 
 
 class Minimum(NamedTuple, Generic[Seen]):

@@ -16,6 +16,12 @@ def _cone(p: jnp.ndarray) -> tuple:
     return jnp.sqrt(jnp.sum(p**2)), jnp.array([1.0, 0.0]), jnp.eye(2)
 
 
+def _noisy(p: jnp.ndarray) -> tuple:
+    """Newton's step from the origin is longer than the tolerance, and rounding makes every other point worse."""
+    off = p - jnp.array([5e-8, 0.0])
+    return 1 + 1e-12 * jnp.any(p != 0), 2 * off, 2 * jnp.eye(2)
+
+
 def _found(objective, max_iterations: int = 200):
     return minimise(lambda p: p, objective, jnp.zeros(2), jnp.zeros(2), max_iterations)
 
@@ -30,6 +36,10 @@ def test_a_radius_that_shrinks_to_nothing_is_no_convergence():
     found = _found(_cone)
     assert int(found.n_iterations) < 200
     assert not bool(found.converged)
+
+
+def test_what_rounding_hides_is_converged():
+    assert bool(_found(_noisy).converged)
 
 
 def test_too_few_steps_are_no_convergence():
