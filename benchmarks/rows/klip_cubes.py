@@ -135,9 +135,10 @@ def pyklip(data: Arrays) -> Call:
 ROW = Row(
     title="Every number of modes, all cubes",
     work="{n_science} integrations of {size} x {size} pixels for every number of modes from 1 to {n_references}, as "
-    "many as there are references; float64. The matrix product that makes the cubes is timed by itself too: numpy's into "
-    "memory that is there already, as that of an earlier result, JAX's into fresh memory. numpy asks the kernel for large "
-    "pages by itself; XLA does not, unless the process's environment has `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`.",
+    "many as there are references; float64. The matrix product that makes the cubes is timed by itself too: numpy's "
+    "into memory that is there already, as that of an earlier result, JAX's into fresh memory. numpy asks the kernel "
+    "for large pages by itself; XLA does not, unless the process's environment has "
+    "`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`.",
     sizes={
         "full": {"n_science": 16, "n_references": 100, "size": 160, "modes": 50},
         "quick": {"n_science": 8, "n_references": 50, "size": 120, "modes": 25},
