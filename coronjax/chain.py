@@ -75,9 +75,8 @@ def reduce(
     r"""Reduce science and reference exposures to star-subtracted cubes and one image of the sky.
 
     outliers -> stack -> repair -> align -> klip -> resample, compiled as a whole, or step by step where programs are
-    kept. Science exposures are taken one
-    after another, each with the references aligned to its own first integration. Reference planes in which nothing was
-    measured are left out.
+    kept. Science exposures are taken one after another, each with the references aligned to its own first integration.
+    Reference planes in which nothing was measured are left out.
 
     Args:
         science: exposures of the target `[exp int y x]`, MJy/sr; exposures with fewer integrations are padded with
@@ -180,8 +179,7 @@ def _make_ready(given: _Given) -> _Ready:
 def _register(given: _Given, ready: _Ready) -> Registered:
     """References registered to every exposure, one after another."""
 
-    def one(own: tuple) -> Registered:
-        cube, frames, known = own
+    def one(cube: Cube, frames: Frames, known: Circumstances) -> Registered:
         return register_exposure(cube, frames, ready.planes, ready.valid, known, given.options)
 
     return _by_exposure(one, given, ready.science, ready.targets)
@@ -190,9 +188,9 @@ def _register(given: _Given, ready: _Ready) -> Registered:
 def _remove_star(given: _Given, ready: _Ready, registered: Registered) -> Removed:
     """References aligned to every exposure and the star subtracted, one after another."""
 
-    def one(own: tuple) -> Removed:
-        cube, frames, registered, known = own
-        return remove_star(cube, frames, ready.planes, ready.valid, registered, known, given.options)
+    def one(cube: Cube, frames: Frames, registered: Registered, known: Circumstances) -> Removed:
+        cube, frames = registered.blurred or (cube, frames)
+        return remove_star(cube, frames, ready.planes, ready.valid, registered.registration, known, given.options)
 
     removed = _by_exposure(one, given, ready.science, ready.targets, registered)
     # Float products have the dtype of the cubes.
@@ -204,13 +202,13 @@ def _remove_star(given: _Given, ready: _Ready, registered: Registered) -> Remove
     return dataclasses.replace(removed, psfsub=psfsub, shared=shared)
 
 
-def _by_exposure(one: Callable[[tuple], Any], given: _Given, *stacks: Any) -> Any:
+def _by_exposure(one: Callable[..., Any], given: _Given, *stacks: Any) -> Any:
     """Call `one` with what belongs to each science exposure, and with its circumstances."""
     known = given.known
 
     def called(own: tuple) -> Any:
         *parts, star, variance = own
-        return one((*parts, dataclasses.replace(known, star=star, background_variance=variance)))
+        return one(*parts, dataclasses.replace(known, star=star, background_variance=variance))
 
     return jax.lax.map(called, (*stacks, known.star, known.background_variance))
 

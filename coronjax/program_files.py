@@ -75,7 +75,7 @@ def compile_step(lowered: Lowered, options: dict[str, str | bool]) -> tuple[Comp
     compiled = lowered.compile(options)
     try:
         return compiled, serialize_executable.serialize(compiled)
-    except Exception as error:  # whatever the compiler makes of it: the step can run
+    except Exception as error:  # keeping is no part of the work: whatever serialising raises, the step can run
         logger.info("the compiled program is not kept: %s", error)
         return compiled, None
 
@@ -134,18 +134,6 @@ def find_latest(folder: Path) -> Path | None:
     return next(iter(_used_last_first(folder, f"{_setting()}-*")), None)
 
 
-def mark_used(path: Path) -> None:
-    """Say that a program is in use, so that others make room before it.
-
-    Args:
-        path: of the program.
-
-    Raises:
-        OSError: it is gone, or another user's.
-    """
-    os.utime(path)
-
-
 def read(path: Path) -> Program | None:
     """Link the program in a file.
 
@@ -167,7 +155,7 @@ def read(path: Path) -> Program | None:
     try:
         steps, result = pickle.loads(content)
         program = Program([serialize_executable.deserialize_and_load(*step) for step in steps], result)
-    except Exception as error:  # whatever a damaged file makes of the reader
+    except Exception as error:  # a damaged pickle may raise anything; the program is made again
         logger.info("%s cannot be used and is made again: %s", path, error)
         return None
     give_back_memory()
@@ -186,7 +174,7 @@ def keep(path: Path, steps: Sequence[Any], result: Any) -> None:
         return
     try:
         _write(path, pickle.dumps((steps, result)))
-    except Exception as error:  # whatever pickle makes of the result, or the disk of the file
+    except Exception as error:  # in a thread nobody asks: what is not told here is never told
         logger.info("the compiled program is not kept: %s", error)
 
 

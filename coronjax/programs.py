@@ -7,6 +7,7 @@ needs: for the whole chain that takes longer than computing. Here the entry is f
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -28,7 +29,6 @@ from .program_files import (
     give_back_memory,
     keep,
     key,
-    mark_used,
     path_of,
     read,
 )
@@ -203,7 +203,7 @@ def _kept(path: Path) -> Program | None:
     program = read(path) if begun is None else begun.result()
     if program is not None:
         with suppress(OSError):  # the folder may be another's, or another process may have made room
-            mark_used(path)
+            os.utime(path)
     return program
 
 

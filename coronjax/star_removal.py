@@ -63,18 +63,18 @@ def remove_star(
     frames: Frames,
     planes: Frames,
     valid: Bool[Array, " plane"],
-    registered: Registered,
+    registration: Registration,
     known: Circumstances,
     options: Options,
 ) -> Removed:
     """Subtract the star from one science exposure.
 
     Args:
-        science: its integrations, outliers flagged, `[int y x]`.
+        science: its integrations, outliers flagged, blurred where that is needed, `[int y x]`.
         frames: the same, prepared.
         planes: reference planes, prepared.
         valid: which of them count.
-        registered: the exposure.
+        registration: of the references to it.
         known: of the exposure.
         options: every choice.
 
@@ -82,9 +82,7 @@ def remove_star(
         `Removed`.
     """
     dtype, working, frames = science.sci.dtype, jnp.dtype(options.precision), _working(frames, options)
-    if registered.blurred is not None:
-        science, frames = registered.blurred
-    aligned = align_references(planes, registered.registration, known.blur, options)
+    aligned = align_references(planes, registration, known.blur, options)
     # The products' precision: what psfalign holds is what is subtracted.
     images, fit, used = aligned.image.astype(dtype), None, science.valid
     if not options.klip.use_repaired:

@@ -83,34 +83,38 @@ def floor(data: Arrays) -> Call:
 
 
 def product(data: Arrays) -> Call:
-    """The product of the weights, which are given, with the references; what follows it is not timed."""
-    references, science = klip.rows_of(data["references"]), klip.rows_of(data["science"])
-    weights = _weights(references, science).reshape(-1, len(references))
-    stars = np.empty((len(weights), references.shape[1]))
+    """numpy's, over the result before."""
 
-    def call() -> Arrays:
-        start = time.perf_counter()
-        np.matmul(weights, references, out=stars)
-        seconds = time.perf_counter() - start
-        cubes = (science - stars.reshape(-1, *science.shape)).reshape(-1, *data["science"].shape)
-        return {"cubes": cubes, "seconds": np.array(seconds)}
+    def prepare(weights: np.ndarray, references: np.ndarray) -> Callable[[], Any]:
+        stars = np.empty((len(weights), references.shape[1]))
+        return lambda: np.matmul(weights, references, out=stars)
 
-    return call
+    return _product_alone(data, prepare)
 
 
 def product_fresh(data: Arrays) -> Call:
-    """The same product as JAX makes it, into fresh memory, as the cubes are."""
+    """JAX's, into fresh memory, as the cubes are."""
     import jax
     import jax.numpy as jnp
 
     jax.config.update("jax_enable_x64", True)
+
+    def prepare(*factors: np.ndarray) -> Callable[[], Any]:
+        compiled = jax.jit(lambda weights, references: jnp.matmul(weights, references, precision="highest"))
+        on_device = jax.device_put(factors)
+        return lambda: jax.block_until_ready(compiled(*on_device))
+
+    return _product_alone(data, prepare)
+
+
+def _product_alone(data: Arrays, prepare: Callable[..., Callable[[], Any]]) -> Call:
+    """The product of the weights, which are given, with the references; what follows it is not timed."""
     references, science = klip.rows_of(data["references"]), klip.rows_of(data["science"])
-    weights, given = jax.device_put((_weights(references, science).reshape(-1, len(references)), references))
-    compiled = jax.jit(lambda weights, references: jnp.matmul(weights, references, precision="highest"))
+    multiply = prepare(_weights(references, science).reshape(-1, len(references)), references)
 
     def call() -> Arrays:
         start = time.perf_counter()
-        stars = jax.block_until_ready(compiled(weights, given))
+        stars = multiply()
         seconds = time.perf_counter() - start
         cubes = (science - np.asarray(stars).reshape(-1, *science.shape)).reshape(-1, *data["science"].shape)
         return {"cubes": cubes, "seconds": np.array(seconds)}

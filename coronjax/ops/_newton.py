@@ -147,7 +147,7 @@ def minimise(
     final = end.state
     near = (final.length <= tolerance) | (final.decrease <= _rounding(final.value))
     converged = (final.step_size <= tolerance) & near & jnp.isfinite(final.value)
-    return Minimum(end.state.params, end.seen, converged, jnp.minimum(end.steps, max_iterations))
+    return Minimum(final.params, end.seen, converged, jnp.minimum(end.steps, max_iterations))
 
 
 # Matrices of two or three rows are multiplied and inverted element by element: of a call for each, the compiler makes a
