@@ -84,7 +84,7 @@ def jobs(size: dict[str, Any], rng: np.random.Generator) -> Iterator[Job]:
     yield Job("every number of modes, combined", lambda s, r: ops.klip_sweep(s, r, jnp.arange(1, len(r) + 1)), images)
 
     def register(targets: jax.Array, moving: jax.Array, weight: jax.Array) -> jax.Array:
-        return ops.register_all(targets, moving, weight, jnp.ones(len(targets), bool), batch_size=size["planes"]).shift
+        return ops.register_all(targets, moving, weight, jnp.ones(len(targets), bool)).shift
 
     moved = registration.arrays(rng, size["planes"], size["size"], 1.5)
     yield Job("registration", register, (moved["targets"], moved["moving"], moved["weight"]))

@@ -53,23 +53,23 @@ def blurred(science: Cube, frames: Frames, sigma: Array, options: Options) -> tu
     still = jnp.zeros(2, frames.image.dtype)
     padding = options.align_refs.padding
 
-    def move(plane: tuple) -> Frames:
+    def move(plane: tuple, sigma: Array) -> Frames:
         image, variance, dq, measured = plane
         moved = shift_frame(image, variance, _marked(dq, measured), still, sigma, padding=padding)
         return _unmarked(moved.image, moved.variance, moved.dq)
 
-    def noise(plane: tuple[Array, Array]) -> Array:
+    def noise(plane: tuple[Array, Array], sigma: Array) -> Array:
         variance, dq = plane
         whole = repair_bad_pixels(variance, dq, positive=True, options=options.align_refs).image
         return shift_frame(whole, whole, dq, still, sigma, padding=padding).variance
 
-    moved = jax.lax.map(move, (frames.image, frames.variance, frames.dq, frames.measured))
+    moved = by_planes(move, (frames.image, frames.variance, frames.dq, frames.measured), sigma)
     bad = (moved.dq & jnp.uint32(DQ.DO_NOT_USE.value)) != 0
     fields = {"sci": moved.image, "err": jnp.sqrt(moved.variance)}
     for name in VARIANCES:
         variance = getattr(science, name)
         if variance is not None:
-            fields[name] = jax.lax.map(noise, (variance, science.dq))
+            fields[name] = by_planes(noise, (variance, science.dq), sigma)
     kept = {name: jnp.where(bad, jnp.nan, value).astype(science.sci.dtype) for name, value in fields.items()}
     cube = Cube(dq=moved.dq, valid=science.valid, **kept)
     return cube, moved

@@ -53,7 +53,7 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
         return flag_outliers(exposure, prediction=prediction.astype(exposure.sci.dtype), options=chosen).cube
 
     def in_turn(exposures: Cube, shared: tuple) -> Cube:
-        return jax.lax.map(lambda exposure: decided(exposure, shared), exposures)
+        return by_planes(decided, exposures, shared)
 
     # There are few science exposures.
     return by_planes(decided, references, (star, chosen)), by_each(in_turn, science, (star, chosen))

@@ -15,9 +15,12 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ._exact import two_sum
+from ._machine import suited
 
 _PIXELS = 8192  # of a block, if nothing else is said: 6.5 MB in float64 of a hundred frames
 _OF_ZONES = 2048  # of a block where there are several zones: much of a larger one would belong to others
+_LARGER = 16  # times as many pixels for an accelerator
+_LARGER_OF_ZONES = 4  # likewise
 
 
 class Zones(eqx.Module):
@@ -96,7 +99,7 @@ class Blocks(NamedTuple):
 def divide(zones: Zones, n_pixels: int, size: int = _PIXELS) -> Blocks:
     """Divide the pixels into blocks of about `size`, each of one zone."""
     if zones.starts is not None:
-        return _of_runs(zones.starts, zones.inside, n_pixels, min(size, _OF_ZONES, n_pixels))
+        return _of_runs(zones.starts, zones.inside, n_pixels, min(size, _OF_ZONES * suited(1, _LARGER_OF_ZONES), n_pixels))
     count = max(1, -(-n_pixels // size))
     if count == 1:
         return Blocks(1, 1, lambda _: zones.whole(0, n_pixels))
@@ -143,10 +146,10 @@ def over_blocks(
         one: what is made of it; of whose pixels those `inside` count.
         zones: where to work.
         n_pixels: of the stacks.
-        size: about so many pixels make a block, fewer where there are several zones.
+        size: about so many pixels make a block for a processor, fewer where there are several zones.
         outside: value of the pixels that do not count.
     """
-    blocks = divide(zones, n_pixels, size)
+    blocks = divide(zones, n_pixels, size * suited(1, _LARGER))
 
     def part(i: Array) -> Any:
         block = blocks.at(i)
@@ -191,10 +194,11 @@ def sum_blocks(
         one: a sum over those pixels that are `counted`.
         zones: where to work.
         n_pixels: of the stacks.
-        size: about so many pixels make a block, fewer where there are several zones.
+        size: about so many pixels make a block for a processor, fewer where there are several zones.
         compensated: add what rounding loses between blocks at the end.
     """
-    blocks = divide(zones, n_pixels, size)
+    # Compensated sums are for the sake of their digits, for which blocks are short.
+    blocks = divide(zones, n_pixels, size if compensated else size * suited(1, _LARGER))
 
     def part(i: Array) -> Any:
         block = blocks.at(i)

@@ -17,6 +17,11 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool
 
+from ._machine import suited
+
+_VALUES = 2**23  # of each stack that an accelerator works on at once: 80 planes of 320 x 320
+
+
 
 class Part(eqx.Module):
     """What a device has to know of the others that share the pixels of an image."""
@@ -101,7 +106,7 @@ def by_planes(one: Callable[[Any, Any], Any], stacks: Any, shared: Any = None, *
         one: is called with the pytree of one plane each, and with `shared`.
         stacks: pytree of arrays `[plane ...]`.
         shared: as in `by_pixels`.
-        batch_size: planes worked on at once, at most: bounds the memory.
+        batch_size: planes worked on at once by a processor, at most: bounds the memory. Accelerators take more.
 
     Returns:
         What `one` returns, stacked.
@@ -141,6 +146,8 @@ def whole(tree: Any) -> Any:
 
 
 def _in_batches(one: Callable[[Any], Any], stacks: Any, batch_size: int) -> Any:
+    values = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(stacks))
+    batch_size = max(batch_size, suited(1, _VALUES // values))
     if batch_size == 1:
         return jax.lax.map(one, stacks)
     planes = len(jax.tree.leaves(stacks)[0])

@@ -135,7 +135,7 @@ def register_all(
         search: as in `register`. Static.
         prefer_near: as in `register`; traced.
         max_iterations: as in `register`; traced.
-        batch_size: planes worked on at once: bounds the memory. Static.
+        batch_size: planes worked on at once by a processor: bounds the memory. Accelerators take more. Static.
 
     Returns:
         `Registration` with a leading plane axis.

@@ -1,0 +1,20 @@
+"""Sizes of pieces of work: what stays in the caches of a processor would leave an accelerator idle.
+
+A program is traced before JAX says what it is compiled for, so that the sizes are those for the device JAX would choose
+by itself. Nothing but time and memory depends on them.
+"""
+
+import jax
+
+
+def accelerated() -> bool:
+    """Whether JAX works on something else than a processor by default."""
+    device = jax.config.jax_default_device
+    if device is None:
+        return jax.default_backend() != "cpu"
+    return (device if isinstance(device, str) else device.platform) != "cpu"
+
+
+def suited(processor: int, accelerator: int) -> int:
+    """Of two sizes, that for the device worked on."""
+    return accelerator if accelerated() else processor
