@@ -99,7 +99,8 @@ class Blocks(NamedTuple):
 def divide(zones: Zones, n_pixels: int, size: int = _PIXELS) -> Blocks:
     """Divide the pixels into blocks of about `size`, each of one zone."""
     if zones.starts is not None:
-        return _of_runs(zones.starts, zones.inside, n_pixels, min(size, _OF_ZONES * suited(1, _LARGER_OF_ZONES), n_pixels))
+        size = min(size, _OF_ZONES * suited(1, _LARGER_OF_ZONES), n_pixels)
+        return _of_runs(zones.starts, zones.inside, n_pixels, size)
     count = max(1, -(-n_pixels // size))
     if count == 1:
         return Blocks(1, 1, lambda _: zones.whole(0, n_pixels))
