@@ -22,7 +22,6 @@ from ._machine import suited
 _VALUES = 2**23  # of each stack that an accelerator works on at once: 80 planes of 320 x 320
 
 
-
 class Part(eqx.Module):
     """What a device has to know of the others that share the pixels of an image."""
 
