@@ -128,7 +128,7 @@ class Klip(eqx.Module):
     """Number of KL modes kept; more than there are references means all of them."""
     max_modes: int | None = eqx.field(static=True, default=None)
     """Most modes that `truncate` may ask for. Of more than 2000 references only so many modes are then computed, far
-    faster, and nothing can be differentiated by the references. None: all."""
+    faster, and nothing can be differentiated by the references; those not found are not kept (`n_modes`). None: all."""
     use_repaired: bool = eqx.field(static=True, default=False)
     """Let repaired pixels decide the weights of the references."""
     error: Literal["propagated", "scatter"] = eqx.field(static=True, default="propagated")

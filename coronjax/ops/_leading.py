@@ -43,7 +43,7 @@ def leading_pairs(matrix: Float[Array, "k k"], count: int) -> tuple[Float[Array,
         count: how many; at most an eighth of the size is worth while.
 
     Returns:
-        Values and vectors. Where it has not converged, the best there was.
+        Values and vectors; the values of pairs that have not converged are NaN, so that none of those is kept.
 
     Source: Zhou, Saad, Tiago & Chelikowsky 2006, Journal of Computational Physics 219, 172.
     """
@@ -59,7 +59,7 @@ def leading_pairs(matrix: Float[Array, "k k"], count: int) -> tuple[Float[Array,
         return _solve(matrix, jnp.linalg.qr(_filtered(matrix, state[0]))[0]), state[1] + 1
 
     found, _ = jax.lax.while_loop(unsettled, improve, (_solve(matrix, start), jnp.zeros((), jnp.int32)))
-    return found.values[:count], found.vectors[:, :count]
+    return jnp.where(found.settled, found.values, jnp.nan)[:count], found.vectors[:, :count]
 
 
 def _solve(matrix: Array, basis: Array) -> _Block:

@@ -24,7 +24,7 @@ class Registration(eqx.Module):
     scale: Float[Array, "*planes"]  # target over moving flux
     converged: Bool[Array, "*planes"]  # the minimum was found
     n_iterations: Int[Array, "*planes"]  # evaluations of the objective after the coarse search
-    residual: Float[Array, "*planes"]  # sqrt(sum (residual W)^2 / sum W^2), in the images' unit
+    residual: Float[Array, "*planes"]  # sqrt(sum (residual W)^2 / sum W^2), in the images' unit; NaN of NaN
     standard_error: Float[Array, "*planes 3"]  # of sx, sy (pixels) and scale, by noise; carries no derivative
     mismatch: Float[Array, "*planes 3"]  # of the same, by what the images differ beyond noise; carries no derivative
     pedestal: Float[Array, "*planes"]  # level of the target over the scaled moving image, their unit; 0 unless fitted
@@ -151,6 +151,6 @@ def _errors(
 
 
 def _root(value: Array) -> Array:
-    """Square root with derivative 0 at 0."""
+    """Square root with derivative 0 at 0; NaN of NaN."""
     positive = value > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), 0)
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), jax.lax.stop_gradient(value))

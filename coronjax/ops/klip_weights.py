@@ -21,7 +21,7 @@ class Weights(eqx.Module):
     weights: Float[Array, "z t k"]
     eigenvalues: Float[Array, "*z_t k"]  # of the Gram matrix, descending
     gap: Float[Array, "*z_t"]  # (last kept - first dropped) / last kept eigenvalue; 1: nothing was cut through
-    n_modes: Int[Array, "*z_t"]  # modes kept: truncate, or the rank of the references where that is less
+    n_modes: Int[Array, "*z_t"]  # modes kept: truncate, or the references' rank, or those found, if less
 
 
 def klip_weights(

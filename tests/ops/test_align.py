@@ -182,6 +182,7 @@ def test_invalid_planes_change_nothing():
 def test_what_is_not_finite_is_given_up_at_once():
     target, moving, weight, _ = scene(11)
     result = register(np.nan * target, moving, weight)
+    assert jnp.isnan(result.residual)
     assert not result.converged
     assert result.n_iterations == 1
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coronjax import Klip
-from coronjax.ops import klip, spectral
+from coronjax.ops import _leading, klip, spectral
 from coronjax.ops._leading import leading_pairs
 
 
@@ -61,6 +61,20 @@ def test_repeated_and_vanishing_eigenvalues() -> None:
     both = jax.vmap(lambda one: leading_pairs(one, 20)[0])(grams)
     np.testing.assert_allclose(both[0], 4, rtol=1e-12)
     assert bool(jnp.all(jnp.isnan(both[1])))
+
+
+def test_pairs_that_are_not_found_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two turns find the star and some modes, not those in the noise."""
+    stack = jnp.asarray(references(402, 24, np.random.default_rng(2)))
+    monkeypatch.setattr(spectral, "DENSE", 100)
+    monkeypatch.setattr(_leading, "TURNS", 2)
+    found = klip(stack[:2], stack[2:], options=Klip(truncate=40, max_modes=40), error=False)
+    kept = int(found.n_modes[0])
+    assert 0 < kept < 40
+    eigenvalues = found.eigenvalues[0]
+    assert bool(jnp.all(jnp.isfinite(eigenvalues[:kept])) & jnp.all(jnp.isnan(eigenvalues[kept:])))
+    whole = klip(stack[:2], stack[2:], options=Klip(truncate=kept), error=False)
+    np.testing.assert_allclose(found.residual, whole.residual, atol=1e-6 * float(jnp.std(whole.residual)))
 
 
 @pytest.mark.slow
