@@ -12,9 +12,11 @@ from jaxtyping import Array
 
 from ._blocks import Block, Zones, sum_blocks
 from ._devices import Part
+from ._machine import suited
 
-_WHOLE = 256  # references up to which the symmetry of their products is not worth a second matrix product
-_STRIPS = 4  # more of them save products and lose the speed of large ones
+_WHOLE = 200  # references up to which the symmetry of their products is not worth several matrix products
+_WHOLE_ON_ACCELERATORS = 500  # likewise
+_DEPTH = 4  # halvings of the references, at most: each saves half as much as the one before
 _CACHED = 2**20  # values of a block that stay in the processor's cache
 _SHORT = 1024  # pixels of a block in float32
 
@@ -50,6 +52,14 @@ class Centred(eqx.Module):
         if mask is None:
             return self.frames - self.means[:, None]
         return jnp.where(mask, jnp.where(mask, self.frames, 0) - self.means[:, None], 0)
+
+
+class _Halves(eqx.Module):
+    """Products of two halves of the frames, each with itself and one with the other."""
+
+    first: Array | _Halves
+    between: Array
+    second: Array | _Halves
 
 
 class Place(eqx.Module):
@@ -89,32 +99,33 @@ def inner_products(references: Stack, science: Stack, zones: Zones, part: Part) 
     def cut(block: Block) -> tuple[Stack, Stack]:
         return references.cut(block), science.cut(block)
 
-    def one(parts: tuple[Stack, Stack], counted: Array | None) -> tuple[list[Array], Array]:
+    def one(parts: tuple[Stack, Stack], counted: Array | None) -> tuple[Array | _Halves, Array]:
         frames = parts[0].values(counted)
-        return _upper_strips(frames), inner(frames, parts[1].values(counted))
+        return _each_pair_once(frames), inner(frames, parts[1].values(counted))
 
     n_references, n_pixels = references.frames.shape
     # The longer a sum in float32, the more its rounding errors are: in short blocks they do not reach the faint modes.
     single = references.frames.dtype == jnp.float32
     size = max(512, min(_SHORT if single else 8192, _CACHED // n_references))
-    strips, cross = sum_blocks(cut, one, zones, n_pixels, size=size, compensated=single)
-    strips, cross = part.add((strips, cross))
-    return jax.vmap(_mirrored)(strips), cross
+    products, cross = sum_blocks(cut, one, zones, n_pixels, size=size, compensated=single)
+    products, cross = part.add((products, cross))
+    return jax.vmap(_mirrored)(products), cross
 
 
-def _upper_strips(frames: Array) -> list[Array]:
-    """The products of the rows with each other, in strips of rows from the diagonal on: each pair once, or nearly."""
-    height = len(frames) if len(frames) <= _WHOLE else -(-len(frames) // _STRIPS)
-    return [inner(frames[i : i + height], frames[i:]) for i in range(0, len(frames), height)]
+def _each_pair_once(frames: Array, depth: int = _DEPTH) -> Array | _Halves:
+    """The products of the rows with each other, each pair once, or nearly: of halves, in turn, and between them."""
+    if depth == 0 or len(frames) <= suited(_WHOLE, _WHOLE_ON_ACCELERATORS):
+        return inner(frames, frames)
+    first, second = jnp.split(frames, [len(frames) // 2])
+    return _Halves(_each_pair_once(first, depth - 1), inner(first, second), _each_pair_once(second, depth - 1))
 
 
-def _mirrored(strips: list[Array]) -> Array:
-    """The symmetric matrix of which the strips are one half."""
-    if len(strips) == 1:
-        return strips[0]
-    size = strips[0].shape[1]
-    upper = jnp.concatenate([jnp.pad(strip, ((0, 0), (size - strip.shape[1], 0))) for strip in strips])
-    return jnp.triu(upper) + jnp.triu(upper, 1).T
+def _mirrored(products: Array | _Halves) -> Array:
+    """The symmetric matrix of which the products are one half."""
+    if not isinstance(products, _Halves):
+        return products
+    first, between, second = _mirrored(products.first), products.between, _mirrored(products.second)
+    return jnp.block([[first, between], [between.T, second]])
 
 
 def zone_by_zone(
