@@ -99,8 +99,8 @@ def prepare(cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Option
     ]
     together = tuple(jnp.concatenate(parts) for parts in zip(*stacks, strict=True))
     # The compiler makes one loop of the median of a box, which is best long; filling from afar goes through many.
-    batch_size = _AT_ONCE if options.align_refs.repair == "box" else 2
-    joined = by_planes(one, together, zero_non_science, batch_size=batch_size)
+    few = _AT_ONCE if options.align_refs.repair == "box" else 2
+    joined = by_planes(one, together, zero_non_science, few=few)
     found, start = [], 0
     for cube, stack in zip(cubes, stacks, strict=True):
         end = start + len(stack[0])

@@ -23,8 +23,8 @@ class Subtraction(eqx.Module):
 
     weights: Float[Array, "exp int plane"]  # of each reference plane in the model of each integration
     n_modes: Int[Array, " exp"]  # KL modes kept
-    gap: Float[Array, " exp"]  # relative gap between the last eigenvalue kept and the first dropped
-    eigenvalues: Float[Array, "exp plane"]  # of the references' Gram matrix, descending
+    gap: Float[Array, " exp"]  # relative gap between the last eigenvalue kept and the first dropped, if known
+    eigenvalues: Float[Array, "exp plane"]  # of the references' Gram matrix, descending; NaN: not found
     fitted: Bool[Array, "exp y x"]  # pixels that decided the weights
 
 

@@ -10,6 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from coronjax import Cube, Klip, Options, ops, reduce
+from coronjax.ops import _zones
 
 SHAPE = (24, 32)
 N_REFERENCES = 32
@@ -49,6 +51,12 @@ def stacks(shape: tuple[int, int] = SHAPE) -> Given:
 
 def klip(given: Given) -> object:
     return ops.klip(given["science"], given["references"], options=KLIP)
+
+
+def klip_in_halves(given: Given) -> object:
+    """As of more references than are multiplied as a whole."""
+    with mock.patch.object(_zones, "_WHOLE", 10):
+        return klip(given), klip_gradient(given)
 
 
 def klip_masked(given: Given) -> object:
@@ -143,6 +151,7 @@ CASES: dict[str, Callable[[Given], object]] = {
     function.__name__: function
     for function in (
         klip,
+        klip_in_halves,
         klip_masked,
         klip_gradient,
         parts,

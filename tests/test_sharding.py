@@ -13,6 +13,7 @@ DEVICES = 8
 LAYOUTS = ("references x pixels", "explicit", "references")
 STEPS = (
     "klip",
+    "klip_in_halves",
     "klip_masked",
     "klip_masked/odd",
     "klip_gradient",

@@ -1,11 +1,12 @@
 """Stacks of frames worked on block by block of pixels.
 
 What is made of a block stays in the processor's cache. Writing a whole stack less its means to memory takes longer than
-all the sums over it, and as much memory as the stack.
+all the sums over it, and as much memory as the stack. Accelerators take larger blocks, of 1 GB at most.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, overload
 
@@ -19,8 +20,9 @@ from ._machine import suited
 
 _PIXELS = 8192  # of a block, if nothing else is said: 6.5 MB in float64 of a hundred frames
 _OF_ZONES = 2048  # of a block where there are several zones: much of a larger one would belong to others
-_LARGER = 16  # times as many pixels for an accelerator
+_LARGER = 16  # times as many pixels for an accelerator, at most
 _LARGER_OF_ZONES = 4  # likewise
+_VALUES = 2**27  # of a stack in such a block: 1 GB in float64
 
 
 class Zones(eqx.Module):
@@ -131,11 +133,16 @@ def _of_runs(starts: Array, inside: Array | None, n_pixels: int, length: int) ->
     return Blocks(n_pixels // length + n_zones, ends[-1], at)
 
 
+def _suited(size: int, shape: tuple[int, ...]) -> int:
+    """Pixels of a block for the device worked on."""
+    return suited(size, max(size, min(_LARGER * size, _VALUES // max(math.prod(shape[:-1]), 1))))
+
+
 def over_blocks(
     cut: Callable[[Block], Any],
     one: Callable[[Any, Array | None], Any],
     zones: Zones,
-    n_pixels: int,
+    shape: tuple[int, ...],
     *,
     size: int = _PIXELS,
     outside: float = jnp.nan,
@@ -146,11 +153,12 @@ def over_blocks(
         cut: takes what `one` needs out of the stacks.
         one: what is made of it; of whose pixels those `inside` count.
         zones: where to work.
-        n_pixels: of the stacks.
+        shape: of the largest of the stacks, `[... pixel]`.
         size: about so many pixels make a block for a processor, fewer where there are several zones.
         outside: value of the pixels that do not count.
     """
-    blocks = divide(zones, n_pixels, size * suited(1, _LARGER))
+    n_pixels = shape[-1]
+    blocks = divide(zones, n_pixels, _suited(size, shape))
 
     def part(i: Array) -> Any:
         block = blocks.at(i)
@@ -183,7 +191,7 @@ def sum_blocks(
     cut: Callable[[Block], Any],
     one: Callable[[Any, Array | None], Any],
     zones: Zones,
-    n_pixels: int,
+    shape: tuple[int, ...],
     *,
     size: int = _PIXELS,
     compensated: bool = False,
@@ -194,12 +202,12 @@ def sum_blocks(
         cut: takes what `one` needs out of the stacks.
         one: a sum over those pixels that are `counted`.
         zones: where to work.
-        n_pixels: of the stacks.
+        shape: of the largest of the stacks, `[... pixel]`.
         size: about so many pixels make a block for a processor, fewer where there are several zones.
         compensated: add what rounding loses between blocks at the end.
     """
     # Compensated sums are for the sake of their digits, for which blocks are short.
-    blocks = divide(zones, n_pixels, size if compensated else size * suited(1, _LARGER))
+    blocks = divide(zones, shape[-1], size if compensated else _suited(size, shape))
 
     def part(i: Array) -> Any:
         block = blocks.at(i)

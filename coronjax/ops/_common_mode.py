@@ -85,7 +85,7 @@ def common_mode(references: Centred, science: Centred, zones: Zones, part: Part)
         mean = jnp.mean(frames, axis=0, keepdims=True)
         return inner(frames, mean)[:, 0], inner(parts[1].values(counted), mean)[:, 0]
 
-    sums = part.add(sum_blocks(cut, one, zones, references.frames.shape[1]))
+    sums = part.add(sum_blocks(cut, one, zones, references.frames.shape))
     return jax.vmap(_mode)(*jax.lax.stop_gradient(sums))
 
 

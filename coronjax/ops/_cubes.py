@@ -71,7 +71,7 @@ def matrix_product(aims: Stack, references: Stack, zones: Zones, star: Weighted,
         return times(part[0], frames).reshape(n_numbers, n_frames, -1)
 
     given = {} if size is None else {"size": size}
-    return over_blocks(cut, one, zones, references.frames.shape[1], **given)
+    return over_blocks(cut, one, zones, references.frames.shape, **given)
 
 
 def _mode_by_mode(

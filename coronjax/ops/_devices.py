@@ -98,18 +98,24 @@ def _divided(work: Callable[[Any, Any, Part], tuple[Any, Any]], images: Any, sha
     return jax.tree.map(lambda image: _cropped(image, -2, ny, mesh), images), rest
 
 
-def by_planes(one: Callable[[Any, Any], Any], stacks: Any, shared: Any = None, *, batch_size: int = 1) -> Any:
+def by_planes(
+    one: Callable[[Any, Any], Any], stacks: Any, shared: Any = None, *, few: int = 1, batch_size: int | None = None
+) -> Any:
     """Call `one` for every plane of stacks, each device for its own, a few at a time.
 
     Args:
         one: is called with the pytree of one plane each, and with `shared`.
         stacks: pytree of arrays `[plane ...]`.
         shared: as in `by_pixels`.
-        batch_size: planes worked on at once by a processor, at most: bounds the memory. Accelerators take more.
+        few: planes that a processor works on at once where nothing else is said; accelerators then take many.
+        batch_size: planes worked on at once, at most: bounds the memory.
 
     Returns:
         What `one` returns, stacked.
     """
+    if batch_size is None:
+        values = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(stacks))
+        batch_size = suited(few, max(few, _VALUES // max(values, 1)))
     mesh = _mesh_of(stacks)
     if mesh is None:
         return _in_batches(lambda plane: one(plane, shared), stacks, batch_size)
@@ -145,8 +151,6 @@ def whole(tree: Any) -> Any:
 
 
 def _in_batches(one: Callable[[Any], Any], stacks: Any, batch_size: int) -> Any:
-    values = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(stacks))
-    batch_size = max(batch_size, suited(1, _VALUES // values))
     if batch_size == 1:
         return jax.lax.map(one, stacks)
     planes = len(jax.tree.leaves(stacks)[0])

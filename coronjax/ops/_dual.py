@@ -75,7 +75,8 @@ def _left(space: Subspace, frames: Array, everywhere: Array) -> Array:
     else:
         left = spectral_times(spectrum, ~space.kept, frames.T, function="projector", tolerance=tolerance).T
     # Nothing is left where all modes are kept, not even rounding errors.
-    return jnp.where(jnp.any(~space.kept & (spectrum.values > tolerance)), left, 0)
+    # Values that are NaN are those of modes that were not found, but are there.
+    return jnp.where(jnp.any(~space.kept & ~(spectrum.values <= tolerance)), left, 0)
 
 
 def _scatter(left: Array, valid: Array | None) -> Array:

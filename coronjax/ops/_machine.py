@@ -1,7 +1,7 @@
 """Sizes of pieces of work: what stays in the caches of a processor would leave an accelerator idle.
 
-A program is traced before JAX says what it is compiled for, so that the sizes are those for the device JAX would choose
-by itself. Nothing but time and memory depends on them.
+A program is traced before JAX says what it is compiled for, so that the sizes are those for JAX's default device
+then. Nothing but time, memory and rounding depends on them.
 """
 
 import jax

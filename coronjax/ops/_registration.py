@@ -17,14 +17,14 @@ class Registration(eqx.Module):
     """The shift and scale that take the moving image to its target, and how well they are known.
 
     Where nothing decides (an image or the weight is zero, or flat to rounding) the shift is 0, the scale 1, the
-    pedestal and all errors 0, and `converged` false.
+    pedestal and all errors 0, and `converged` false. Where an image is NaN, likewise, and the residual is NaN.
     """
 
     shift: Float[Array, "*planes 2"]  # (sx, sy), pixels
     scale: Float[Array, "*planes"]  # target over moving flux
     converged: Bool[Array, "*planes"]  # the minimum was found
     n_iterations: Int[Array, "*planes"]  # evaluations of the objective after the coarse search
-    residual: Float[Array, "*planes"]  # sqrt(sum (residual W)^2 / sum W^2), in the images' unit; NaN of NaN
+    residual: Float[Array, "*planes"]  # sqrt(sum (residual W)^2 / sum W^2), in the images' unit
     standard_error: Float[Array, "*planes 3"]  # of sx, sy (pixels) and scale, by noise; carries no derivative
     mismatch: Float[Array, "*planes 3"]  # of the same, by what the images differ beyond noise; carries no derivative
     pedestal: Float[Array, "*planes"]  # level of the target over the scaled moving image, their unit; 0 unless fitted
@@ -151,6 +151,6 @@ def _errors(
 
 
 def _root(value: Array) -> Array:
-    """Square root with derivative 0 at 0; NaN of NaN."""
+    """Square root with derivative 0 at 0; of NaN, NaN."""
     positive = value > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), jax.lax.stop_gradient(value))

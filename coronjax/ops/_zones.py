@@ -82,7 +82,7 @@ def centre(frames: Array, zones: Zones, valid: Array | None, part: Part) -> tupl
             mask = counted[None] if valid is None else valid[:, None] & counted[None]
             return jnp.sum(jnp.where(mask, pixels, 0), axis=1), jnp.sum(counted, dtype=frames.dtype)
 
-        total, n_pixels = sum_blocks(lambda block: block.of(frames), one, zones, frames.shape[1])
+        total, n_pixels = sum_blocks(lambda block: block.of(frames), one, zones, frames.shape)
     total, n_pixels = part.add((total, n_pixels))
     return Centred(frames, total / jnp.maximum(n_pixels, 1)[:, None], valid), n_pixels
 
@@ -103,11 +103,11 @@ def inner_products(references: Stack, science: Stack, zones: Zones, part: Part) 
         frames = parts[0].values(counted)
         return _each_pair_once(frames), inner(frames, parts[1].values(counted))
 
-    n_references, n_pixels = references.frames.shape
+    shape = references.frames.shape
     # The longer a sum in float32, the more its rounding errors are: in short blocks they do not reach the faint modes.
     single = references.frames.dtype == jnp.float32
-    size = max(512, min(_SHORT if single else 8192, _CACHED // n_references))
-    products, cross = sum_blocks(cut, one, zones, n_pixels, size=size, compensated=single)
+    size = max(512, min(_SHORT if single else 8192, _CACHED // shape[0]))
+    products, cross = sum_blocks(cut, one, zones, shape, size=size, compensated=single)
     products, cross = part.add((products, cross))
     return jax.vmap(_mirrored)(products), cross
 

@@ -118,7 +118,7 @@ def register_all(
     search: int | None = SEARCH,
     prefer_near: float | Float[Array, ""] = PREFER_NEAR,
     max_iterations: int | Int[Array, ""] = MAX_ITERATIONS,
-    batch_size: int = 2,
+    batch_size: int | None = None,
 ) -> Registration:
     """Register one image to every plane of a stack, a few planes at a time.
 
@@ -135,7 +135,8 @@ def register_all(
         search: as in `register`. Static.
         prefer_near: as in `register`; traced.
         max_iterations: as in `register`; traced.
-        batch_size: planes worked on at once by a processor: bounds the memory. Accelerators take more. Static.
+        batch_size: planes worked on at once: bounds the memory. By default two; on an accelerator, as many as keep it
+            busy. Static.
 
     Returns:
         `Registration` with a leading plane axis.
@@ -169,4 +170,4 @@ def register_all(
 
     planes = targets, jnp.asarray(valid), good, target_variance
     shared = images, prepared, common, prefer_near, max_iterations
-    return by_planes(one, planes, shared, batch_size=batch_size)
+    return by_planes(one, planes, shared, few=2, batch_size=batch_size)

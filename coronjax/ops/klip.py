@@ -155,7 +155,7 @@ def _images(zones: Zones, star: _Star) -> tuple[Array, Array | None]:
         noise = None if part.left is None else scatter(part.left, frames)
         return part.aims.values(inside) - times(part.weights, frames), noise
 
-    residual, noise = over_blocks(star.cut, one, zones, star.stars.frames.shape[1])
+    residual, noise = over_blocks(star.cut, one, zones, star.stars.frames.shape)
     return residual, noise if star.error is None else star.error
 
 
@@ -221,7 +221,7 @@ def _in_dual(
     found, noise = each_zone(one_zone, jnp.arange(zones.count))
     if noise is not None:
         together = jnp.sum(noise, axis=0)
-        noise = over_blocks(lambda block: block.of(together), lambda part, _: part, zones, n_pixels)
+        noise = over_blocks(lambda block: block.of(together), lambda part, _: part, zones, together.shape)
     return _Star(found.weights, references, science, error=noise), found
 
 

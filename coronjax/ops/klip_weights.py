@@ -19,8 +19,9 @@ class Weights(eqx.Module):
     """
 
     weights: Float[Array, "z t k"]
-    eigenvalues: Float[Array, "*z_t k"]  # of the Gram matrix, descending
-    gap: Float[Array, "*z_t"]  # (last kept - first dropped) / last kept eigenvalue; 1: nothing was cut through
+    eigenvalues: Float[Array, "*z_t k"]  # of the Gram matrix, descending; NaN: not found
+    # (Last kept - first dropped) / last kept eigenvalue; 1: nothing was cut through; NaN: the first dropped is unknown.
+    gap: Float[Array, "*z_t"]
     n_modes: Int[Array, "*z_t"]  # modes kept: truncate, or the references' rank, or those found, if less
 
 

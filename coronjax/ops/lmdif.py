@@ -105,8 +105,12 @@ def follow_lmdif(
         def residual(params: Array) -> Array:
             return (target - params[2] * fourier_shift(moving, params[:2])) * weight
 
+        def followed() -> LeastSquares:
+            # Where planes are worked on together both branches are, and the loop has to know which planes count.
+            return lmdif(residual, start, max_evaluations=MAX_EVALUATIONS, wanted=follow)
+
         none = LeastSquares(start, jnp.zeros((), bool), jnp.zeros((), jnp.int32))
-        return jax.lax.cond(follow, lambda: lmdif(residual, start, max_evaluations=MAX_EVALUATIONS), lambda: none)
+        return jax.lax.cond(follow, followed, lambda: none)
 
     slow = valid & registration.converged & (jax.lax.stop_gradient(registration.contraction) > SLOW)
     stopped = by_planes(one, (targets, slow), (moving, weight, start))
@@ -127,7 +131,13 @@ def follow_lmdif(
     )
 
 
-def lmdif(residual: Residual, start: Float[Array, " n"], *, max_evaluations: int | Int[Array, ""]) -> LeastSquares:
+def lmdif(
+    residual: Residual,
+    start: Float[Array, " n"],
+    *,
+    max_evaluations: int | Int[Array, ""],
+    wanted: bool | Bool[Array, ""] = True,
+) -> LeastSquares:
     r"""Minimise a sum of squares with forward differences and a trust region.
 
     $$ \Delta p = -(J^T J + \lambda D^2)^{-1} J^T r, \qquad \|D \Delta p\| \approx \delta $$
@@ -136,6 +146,7 @@ def lmdif(residual: Residual, start: Float[Array, " n"], *, max_evaluations: int
         residual: of the parameters; any shape.
         start: first parameters.
         max_evaluations: of `residual`; no step is begun after that. Traced.
+        wanted: whether to begin at all. Traced.
 
     Returns:
         `LeastSquares`.
@@ -147,8 +158,9 @@ def lmdif(residual: Residual, start: Float[Array, " n"], *, max_evaluations: int
     first = residual(start)
     zero = jnp.zeros((), start.dtype)
     nothing = _Model(jnp.eye(n, dtype=start.dtype), *(jnp.zeros_like(start),) * 3)
-    no = jnp.zeros((), bool)
-    state = _State(start, first, nothing, no, zero, zero, jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32), no, no)
+    no, stopped = jnp.zeros((), bool), ~jnp.asarray(wanted)
+    none, one = jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
+    state = _State(start, first, nothing, no, zero, zero, none, one, stopped, no)
 
     def iterate(state: _State) -> _State:
         return _advance(residual, _linearise(residual, state), max_evaluations)

@@ -54,7 +54,7 @@ def _block_by_block(planes: Array, good: Array) -> Array:
     def one(part: tuple[Array, Array], _: object) -> Array:
         return _middle(*part)
 
-    return over_blocks(lambda b: (b.of(planes), b.of(good)), one, Zones(), planes.shape[1], size=BLOCK)
+    return over_blocks(lambda b: (b.of(planes), b.of(good)), one, Zones(), planes.shape, size=BLOCK)
 
 
 def _middle(stack: Array, usable: Array) -> Array:

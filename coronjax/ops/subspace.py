@@ -93,7 +93,7 @@ def residual_error(
         def one(part: tuple[Array, Centred], inside: Array | None) -> Array:
             return scatter(part[0], part[1].values(inside))
 
-        error = over_blocks(lambda b: (left[b.zone], stars.cut(b)), one, zones, stars.frames.shape[1])
+        error = over_blocks(lambda b: (left[b.zone], stars.cut(b)), one, zones, stars.frames.shape)
         return error.reshape(images.shape[1:]), None
 
     return by_pixels(zone_by_zone(own), (references, zones), (gram, truncate, valid_references))[0]
@@ -137,7 +137,7 @@ def modes(
         def one(given: tuple[Array, Centred], inside: Array | None) -> Array:
             return times(given[0], given[1].values(inside))
 
-        together = over_blocks(lambda b: (mixing[b.zone], stars.cut(b)), one, zones, n_pixels, outside=0.0)
+        together = over_blocks(lambda b: (mixing[b.zone], stars.cut(b)), one, zones, stars.frames.shape, outside=0.0)
 
         def signed(zone: Array) -> Array:
             inside = zones.whole(zone, n_pixels).inside

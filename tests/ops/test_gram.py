@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from coronjax.ops import _zones, gram
 
@@ -37,3 +38,19 @@ def test_halves_count_for_zones_and_valid_references():
         rows = references[:, zone] - references[:, zone].mean(1, keepdims=True)
         rows[~valid] = 0
         np.testing.assert_allclose(products, rows @ rows.T, atol=1e-11)
+
+
+def test_halves_in_float32():
+    """To some roundings of a product of the frames' lengths, where a sum of 2000 terms might lose 2000."""
+    frames = np.random.default_rng(1).normal(size=(301, 40, 50)).astype(np.float32)
+    found = compiled(jnp.asarray(frames), jnp.asarray(frames[:1])).products[0]
+    rows = frames.reshape(301, -1).astype(float)
+    rows -= rows.mean(1, keepdims=True)
+    assert found.dtype == jnp.float32
+    assert np.abs(found - rows @ rows.T).max() < 8 * np.finfo(np.float32).eps * (rows**2).sum(1).max()
+
+
+def test_derivatives_of_halves(monkeypatch):
+    monkeypatch.setattr(_zones, "_WHOLE", 2)
+    frames = jnp.asarray(np.random.default_rng(2).normal(size=(9, 5, 6)))
+    check_grads(lambda r, s: gram(r, s).products, (frames, frames[:1]), 1, ("fwd", "rev"), 1e-6, 1e-6, 1e-4)

@@ -73,8 +73,23 @@ def test_pairs_that_are_not_found_are_not_kept(monkeypatch: pytest.MonkeyPatch) 
     assert 0 < kept < 40
     eigenvalues = found.eigenvalues[0]
     assert bool(jnp.all(jnp.isfinite(eigenvalues[:kept])) & jnp.all(jnp.isnan(eigenvalues[kept:])))
+    assert jnp.isnan(found.gap[0])
     whole = klip(stack[:2], stack[2:], options=Klip(truncate=kept), error=False)
     np.testing.assert_allclose(found.residual, whole.residual, atol=1e-6 * float(jnp.std(whole.residual)))
+
+
+def test_error_where_pairs_are_not_found_from_the_pixels_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the modes that were found leave, not nothing."""
+    rng = np.random.default_rng(5)
+    stack = jnp.asarray(references(452, 18, rng))
+    fit = jnp.asarray(rng.random((18, 18)) < 0.9)
+    monkeypatch.setattr(spectral, "DENSE", 100)
+    monkeypatch.setattr(_leading, "TURNS", 2)
+    found = klip(stack[:2], stack[2:], options=Klip(truncate=30, max_modes=30), fit=fit)
+    kept = int(found.n_modes[0])
+    assert 0 < kept < 30
+    whole = klip(stack[:2], stack[2:], options=Klip(truncate=kept), fit=fit)
+    np.testing.assert_allclose(found.error, whole.error, rtol=1e-3)
 
 
 @pytest.mark.slow

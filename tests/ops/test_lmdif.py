@@ -69,6 +69,29 @@ def test_registration_ends_where_scipy_ends(mismatch):
     assert followed == (mismatch > 1)
 
 
+def test_of_planes_worked_on_together_those_not_wanted_are_not_begun():
+    """One that is NaN would not stop before its limit, and the others would wait for it."""
+    calls = []
+
+    def residual(p):
+        jax.debug.callback(lambda: calls.append(1))
+        return jnp.stack([10 * (p[1] - p[0] ** 2), 1 - p[0]])
+
+    def follow(start, wanted):
+        return lmdif(residual, start, max_evaluations=800, wanted=wanted)
+
+    starts = jnp.array([[-1.2, 1.0], [jnp.nan, 1.0]])
+    first, second = (jax.vmap(follow)(starts, jnp.array(wanted)) for wanted in ([True, False], [False, False]))
+    jax.effects_barrier()
+    np.testing.assert_allclose(first.params[0], 1, rtol=1e-6)
+    assert first.n_evaluations[0] > 20
+    assert not first.converged[1]
+    assert not second.converged.any()
+    np.testing.assert_array_equal(second.params, starts)
+    # A try, of both, is one evaluation or three; the second call makes one for each.
+    assert len(calls) <= 2 * (3 * int(first.n_evaluations[0]) + 1)
+
+
 def test_derivative_is_that_of_the_minimum():
     target, star, weight = (jnp.asarray(image) for image in _images(1.2))
 

@@ -8,22 +8,17 @@ import numpy as np
 import pytest
 
 from coronjax import ops
-from coronjax.ops import _machine
+from coronjax.ops import _blocks, _devices, _machine
 from coronjax.ops._devices import by_planes
 from coronjax.options import Klip
 
 
 @pytest.mark.parametrize("device", ["cpu", jax.devices("cpu")[0]])
-def test_the_device_is_the_one_jax_would_choose(device):
-    with jax.default_device(device):
-        assert not _machine.accelerated()
-        assert _machine.suited(1, 2) == 1
-
-
-def test_a_processor_beside_an_accelerator_is_still_one(monkeypatch):
+def test_the_default_device_decides(device, monkeypatch):
+    assert _machine.suited(1, 2) == 1
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert _machine.suited(1, 2) == 2
-    with jax.default_device("cpu"):
+    with jax.default_device(device):  # a processor beside an accelerator
         assert _machine.suited(1, 2) == 1
 
 
@@ -46,7 +41,11 @@ def planes(science, references):
     def one(plane, shared):
         return jnp.sin(plane) * jnp.sum(shared)
 
-    return by_planes(one, references, science[0], batch_size=2)
+    return by_planes(one, references, science[0], few=2)
+
+
+def gradient_of_planes(science, references):
+    return jax.grad(lambda references: jnp.sum(planes(science, references) ** 2))(references)
 
 
 def turns(program):
@@ -54,7 +53,7 @@ def turns(program):
     return sum(int(length) for length in re.findall(r"length=(\d+)", str(program)))
 
 
-@pytest.mark.parametrize("work", [klip, zones, slope, planes])
+@pytest.mark.parametrize("work", [klip, zones, slope, planes, gradient_of_planes])
 def test_work_is_done_at_once_and_gives_the_same(work, monkeypatch):
     rng = np.random.default_rng(0)
     references = jnp.asarray(rng.normal(size=(5, 100, 100)) * np.geomspace(9, 1, 5)[:, None, None])
@@ -65,7 +64,34 @@ def test_work_is_done_at_once_and_gives_the_same(work, monkeypatch):
 
     here = traced()
     monkeypatch.setattr(_machine, "accelerated", lambda: True)
+    monkeypatch.setattr(_devices, "_VALUES", 3 * 100 * 100)  # five planes in two batches, of which one is filled up
     elsewhere = traced()
     assert turns(elsewhere.jaxpr) < turns(here.jaxpr)
     here, elsewhere = (program.lower().compile()(science, references) for program in (here, elsewhere))
     np.testing.assert_allclose(here, elsewhere, rtol=1e-9, atol=1e-9 * float(jnp.std(here)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_number_of_planes_that_is_asked_for_is_kept_to(batch_size, monkeypatch):
+    monkeypatch.setattr(_machine, "accelerated", lambda: True)
+    program = jax.make_jaxpr(lambda a: by_planes(lambda p, _: p + 1, a, batch_size=batch_size))(jnp.ones((4, 3)))
+    assert turns(program) == 4 // batch_size
+
+
+def test_sums_in_float32_keep_their_short_blocks(monkeypatch):
+    """Longer ones would lose the faint modes."""
+    given = [jnp.ones((n, 100, 100), jnp.float32) for n in (5, 2)]
+    here = jax.make_jaxpr(lambda *stacks: ops.gram(*stacks))(*given)
+    monkeypatch.setattr(_machine, "accelerated", lambda: True)
+    elsewhere = jax.make_jaxpr(lambda *stacks: ops.gram(*stacks))(*given)
+    assert turns(here) == turns(elsewhere) > 1
+
+
+@pytest.mark.parametrize(("n_frames", "pixels"), [(16, 131072), (2048, 65536), (100_000, 8192)])
+def test_a_block_of_many_frames_has_fewer_pixels(n_frames, pixels, monkeypatch):
+    monkeypatch.setattr(_machine, "accelerated", lambda: True)
+    assert _blocks._suited(8192, (n_frames, 10**6)) == pixels
+
+
+def test_no_planes_and_no_pixels():
+    assert by_planes(lambda plane, _: plane, jnp.zeros((3, 0))).shape == (3, 0)
