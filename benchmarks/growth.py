@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Call = Callable[[], Any]
 LONGEST = 60.0  # s; a size that would take longer, at the growth of the last two, is left out
 MODES = 50
-OTHERWISE_UP_TO = {"weights of max_modes": spectral.DENSE}  # sizes that a step works on in another way
+DENSE_UP_TO = {"weights of max_modes": spectral.DENSE}  # above, all eigenpairs are no longer found
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Curve:
 
     @property
     def exponent(self) -> float:
-        """Of a power law through the upper half of the sizes, of those done as the largest is."""
-        others = sum(size <= OTHERWISE_UP_TO.get(self.step, 0) for size in self.sizes)
-        first = max(len(self.sizes) // 2, min(others, len(self.sizes) - 2))
+        """Of a power law through the upper half of the sizes; through those that are not dense, if there are two."""
+        dense = sum(size <= DENSE_UP_TO.get(self.step, 0) for size in self.sizes)
+        first = max(len(self.sizes) // 2, dense if dense <= len(self.sizes) - 2 else 0)
         slope = float(np.polyfit(np.log(self.sizes[first:]), np.log(self.times[first:]), 1)[0])
         return round(slope, 2) + 0.0  # no -0.00
 
@@ -232,8 +232,8 @@ Written by `make bench-growth`: the least time of several calls of each step, co
 as one number grows and the others are held. The exponent is that of a power law through the upper half of the sizes.
 `gram` is the inner products of references and integrations, `weights` the eigenproblem and what follows from it, of
 50 modes, also where `max_modes` asks for no more and above 2000 references only those are found (of a spectrum
-that falls as one over the mode, above noise of a hundredth; the exponent is that above 2000), `apply` the
-subtraction. A size that would take more than {longest:.0f} s is left out.
+that falls as one over the mode, above noise of a hundredth; the exponent is that of the sizes above 2000, if there are
+two), `apply` the subtraction. A size that would take more than {longest:.0f} s is left out.
 
 {machine}
 
