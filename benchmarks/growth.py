@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.environments import ROOT
 from benchmarks.harness import star
 from benchmarks.report import duration, machine
+from coronjax import ops
 from coronjax.ops import spectral
 
 if TYPE_CHECKING:
@@ -62,15 +63,11 @@ class Curve:
 
 
 def gram(problem: Problem) -> Call:
-    from coronjax import ops
-
     given = problem.stack(problem.references, 1), problem.stack(problem.science, 2)
     return _jitted(ops.gram, *given)
 
 
 def weights(problem: Problem, max_modes: int | None = None) -> Call:
-    from coronjax import ops
-
     n = problem.references
     strength = 1 / jnp.arange(1, n + 1) + 0.01  # as of wavefront modes above noise: finding a few depends on it
     frames, science = strength * jax.random.normal(jax.random.key(1), (n, n)), problem.stack(problem.science, 2)
@@ -87,15 +84,11 @@ def leading(problem: Problem) -> Call:
 
 
 def apply(problem: Problem) -> Call:
-    from coronjax import ops
-
     given = problem.stack(problem.science, 2), problem.stack(problem.references, 1)
     return _jitted(ops.subtract, *given, jnp.ones((1, problem.science, problem.references)))
 
 
 def registration(problem: Problem) -> Call:
-    from coronjax import ops
-
     side, n = problem.side, problem.references
     moving = jnp.asarray(1000 * star((side, side), (side - 1) / 2, (side - 1) / 2, side / 40))
     shifts = jax.random.uniform(jax.random.key(4), (n, 2), float, -1.5, 1.5)
@@ -105,8 +98,6 @@ def registration(problem: Problem) -> Call:
 
 
 def median(problem: Problem) -> Call:
-    from coronjax import ops
-
     stack = problem.stack(problem.references, 1).astype(jnp.float32)
     return _jitted(lambda planes: ops.nanmedian(planes, planes == planes), stack)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -52,11 +54,9 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
         prediction = predict_star(star[None], jnp.isfinite(star)[None], jnp.ones(1, bool), exposure)
         return flag_outliers(exposure, prediction=prediction.astype(exposure.sci.dtype), options=chosen).cube
 
-    def in_turn(exposures: Cube, shared: tuple) -> Cube:
-        return by_planes(decided, exposures, shared)
-
     # There are few science exposures.
-    return by_planes(decided, references, (star, chosen)), by_each(in_turn, science, (star, chosen))
+    few = partial(by_planes, decided)
+    return by_planes(decided, references, (star, chosen)), by_each(few, science, (star, chosen))
 
 
 def _typical_star(references: Cube) -> Float[Array, "y x"]:

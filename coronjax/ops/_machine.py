@@ -9,7 +9,7 @@ import jax
 
 def accelerated() -> bool:
     """Whether JAX works on something else than a processor by default."""
-    device = jax.config.jax_default_device  # type: ignore[attr-defined]  # set by jax.default_device too
+    device = jax.config.values["jax_default_device"]  # set by jax.default_device too
     if device is None:
         return jax.default_backend() != "cpu"
     return (device if isinstance(device, str) else device.platform) != "cpu"
