@@ -80,7 +80,7 @@ def prepare(cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Option
         `Frames`, one for each stack.
     """
 
-    def one(plane: tuple[Array, Array, Array], zero_non_science: Array) -> Frames:
+    def one(plane: tuple[Array, Array, Array], zero_non_science: Array) -> tuple[Array, Array, Array]:
         sci, err, dq = plane
         level = jnp.zeros((), sci.dtype)
         if not options.background.skip:
@@ -90,8 +90,7 @@ def prepare(cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Option
             zero_non_science=zero_non_science,
             options=options.align_refs,
         )
-        flags = jnp.where(repaired.filled, dq | jnp.uint32(DQ.FLUX_ESTIMATED.value), dq)
-        return Frames(repaired.image, noise**2, flags, ~repaired.filled)
+        return repaired.image, noise**2, ~repaired.filled
 
     stacks = [
         [jnp.reshape(getattr(cube, name), (-1, *cube.sci.shape[-2:])) for name in ("sci", "err", "dq")]
@@ -104,8 +103,9 @@ def prepare(cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Option
     found, start = [], 0
     for cube, stack in zip(cubes, stacks, strict=True):
         end = start + len(stack[0])
-        own = jax.tree.map(lambda a, s=start, e=end, c=cube: a[s:e].reshape(*c.sci.shape[:-2], *a.shape[1:]), joined)
-        found.append(own)
+        image, variance, measured = (a[start:end].reshape(cube.sci.shape) for a in joined)
+        flags = jnp.where(measured, cube.dq, cube.dq | jnp.uint32(DQ.FLUX_ESTIMATED.value))
+        found.append(Frames(image, variance, flags, measured))
         start = end
     return tuple(found)
 

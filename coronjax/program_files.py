@@ -35,13 +35,16 @@ class Program:
     """Compiled steps that follow one another: each takes all arrays that there are, and makes more of them."""
 
     steps: Sequence[Compiled]
+    needless: Sequence[Sequence[int]]  # numbers of the arrays that nothing after each step takes
     result: Any  # of the last; in place of its arrays are their numbers, those of the arguments come first
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result of the last step."""
         arrays = list(leaves)
-        for step in self.steps:
+        for step, needless in zip(self.steps, self.needless, strict=True):
             arrays += step(*arrays)
+            for number in needless:  # its memory is given back; what stands for it has none
+                arrays[number] = np.broadcast_to(np.zeros((), arrays[number].dtype), arrays[number].shape)
         return jax.tree.map(jnp.asarray, fill(self.result, arrays))  # numpy's may be among the arguments
 
 
@@ -153,8 +156,8 @@ def read(path: Path) -> Program | None:
         return None
     _register_lapack()
     try:
-        steps, result = pickle.loads(content)
-        program = Program([serialize_executable.deserialize_and_load(*step) for step in steps], result)
+        steps, *rest = pickle.loads(content)
+        program = Program([serialize_executable.deserialize_and_load(*step) for step in steps], *rest)
     except Exception as error:  # a damaged pickle may raise anything; the program is made again
         logger.info("%s cannot be used and is made again: %s", path, error)
         return None
@@ -162,18 +165,18 @@ def read(path: Path) -> Program | None:
     return program
 
 
-def keep(path: Path, steps: Sequence[Any], result: Any) -> None:
+def keep(path: Path, steps: Sequence[Any], program: Program) -> None:
     """Write a program, or say why not: it has been compiled and can run.
 
     Args:
         path: of the file; its folder is made where it is missing.
-        steps: from `compile_step`.
-        result: of the last step, as `Program` has it.
+        steps: of the program, from `compile_step`.
+        program: what belongs to the steps.
     """
     if any(step is None for step in steps):
         return
     try:
-        _write(path, pickle.dumps((steps, result)))
+        _write(path, pickle.dumps((steps, program.needless, program.result)))
     except Exception as error:  # in a thread nobody asks: what is not told here is never told
         logger.info("the compiled program is not kept: %s", error)
 

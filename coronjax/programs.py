@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -123,19 +123,22 @@ class kept_program:
         """Compile, and write the programs."""
         options = compiler_options(jax.default_backend())
         results: list[Any] = []
-        begun, arrays = [], leaves
+        begun, taken, arrays = [], [], leaves
         with _making, _jax_cache_off(), ThreadPoolExecutor(len(self._steps)) as pool:
             for step in self._steps:
-                lowered, result, made = _lowered(step, structure, results, arrays)
-                begun.append(pool.submit(compile_step, lowered, options))
+                traced, result = _traced(step, structure, results, arrays)
+                begun.append(pool.submit(compile_step, traced.lower(), options))
                 results.append(result)
-                arrays = [*arrays, *made]
+                taken.append(_taken(traced))
+                arrays = [*arrays, *traced.out_info]
             compiled, contents = zip(*(future.result() for future in begun), strict=True)
         give_back_memory()
-        writing = _in_thread(keep, path, contents, results[-1])  # it runs in the meantime
+        made = range(len(leaves), len(arrays))  # what was given is the caller's
+        program = Program(compiled, _needless(made, [*taken, set(jax.tree.leaves(results[-1]))]), results[-1])
+        writing = _in_thread(keep, path, contents, program)  # it runs in the meantime
         if (waiting := _writing.get()) is not None:
             waiting.append(writing)
-        return Program(compiled, results[-1])
+        return program
 
 
 def _in_turn(steps: tuple[Callable[..., Any], ...], given: Any) -> Any:
@@ -148,8 +151,8 @@ def _in_turn(steps: tuple[Callable[..., Any], ...], given: Any) -> Any:
     return results[-1]
 
 
-def _lowered(step: Callable[..., Any], structure: Any, earlier: list[Any], arrays: list[Any]) -> tuple[Any, Any, Any]:
-    """A step, lowered as a function of all arrays there are; its result, in which numbers stand for arrays; new ones.
+def _traced(step: Callable[..., Any], structure: Any, earlier: list[Any], arrays: list[Any]) -> tuple[Any, Any]:
+    """A step, traced as a function of all arrays there are; its result, in which numbers stand for arrays.
 
     An array that is there already, or that stands in several places of the result, is neither computed nor kept again.
     """
@@ -165,8 +168,20 @@ def _lowered(step: Callable[..., Any], structure: Any, earlier: list[Any], array
         found = dict(zip(numbers, leaves, strict=True))
         return [found[number] for number in range(len(arrays), len(places))]
 
-    lowered = jax.jit(flat).lower(*arrays)
-    return lowered, results[-1], lowered.out_info
+    return jax.jit(flat).trace(*arrays), results[-1]
+
+
+def _taken(traced: Any) -> set[int]:
+    """Numbers of the arrays that a step takes, some of them perhaps in vain."""
+    program = traced.jaxpr.jaxpr
+    names = {id(name) for equation in program.eqns for name in equation.invars}
+    return {number for number, name in enumerate(program.invars) if id(name) in names}
+
+
+def _needless(made: Iterable[int], taken: list[set[int]]) -> list[list[int]]:
+    """Numbers of the arrays that each step is the last to take; the last of `taken` are those of the result."""
+    last = {number: max((step for step, own in enumerate(taken) if number in own), default=len(taken)) for number in made}
+    return [[number for number in made if last[number] == step] for step in range(len(taken) - 1)]
 
 
 def _strong(result: Any) -> Any:

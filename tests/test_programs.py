@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,36 @@ def test_steps_are_what_one_program_of_them_is(tmp_path: Path, fresh: None) -> N
         assert isinstance(a, jax.Array)
         assert (a.dtype, a.weak_type, a.tolist()) == (b.dtype, b.weak_type, b.tolist())
     assert found["square"] is found["again"]
+
+
+def summed(x: np.ndarray, first: dict[str, jax.Array], second: dict[str, jax.Array]) -> jax.Array:
+    return second["total"] + second["scaled"].sum()
+
+
+def test_memory_that_no_step_needs_any_more_is_given_back(
+    tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, x = programs.kept_program(squared, collected, summed), np.arange(3.0, dtype=np.float32)
+    there: list[list[tuple[int, ...]]] = []
+
+    def call() -> float:
+        with programs.programs_kept_in(tmp_path):
+            steps(x)
+        (name,) = programs._loaded
+        program = programs._loaded[name]
+
+        def seen(*arrays: Any) -> Any:
+            there.append([array.shape for array in arrays if isinstance(array, jax.Array)])
+            return program.steps[-1](*arrays)
+
+        programs._loaded[name] = replace(program, steps=[*program.steps[:-1], seen])
+        with programs.programs_kept_in(tmp_path):
+            return float(steps(x))
+
+    made = call()
+    monkeypatch.setattr(programs, "_loaded", {})
+    assert call() == made == steps(x)
+    assert there == [[(3,), ()]] * 2  # the total and what was scaled; neither squares nor the number
 
 
 def test_what_has_run_already_is_kept(tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:

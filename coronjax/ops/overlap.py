@@ -85,6 +85,7 @@ def overlap(
         return index, jnp.where(usable[index], _share(drop - (centre[..., None] - 0.5)), 0)
 
     offsets = jnp.stack(jnp.meshgrid(jnp.arange(rows), jnp.arange(columns), indexing="ij"), -1).reshape(-1, 2)
+    offsets = offsets.astype(jnp.int32)
     index, share = jax.lax.map(one_offset, offsets)
     return Overlap(index, share, n_lost)
 
@@ -129,7 +130,9 @@ def _drops(
     mark = jnp.where(known, jnp.zeros_like(half), jnp.nan)  # spreads to the corners that need the pixel
     halves = jnp.stack([half, half, jax.lax.stop_gradient(half)])  # and with it no derivative
     corners = _corners(jnp.concatenate([jnp.where(known, pixel_map, 0), mark], -1), halves)
-    drops, complete = corners[..., :2, :], jnp.isfinite(corners[..., 2, :]).all(-1)
+    complete = jnp.isfinite(corners[..., 2, :]).all(-1)
+    # In the order in which they are fetched, so that there is one copy of them.
+    drops = jax.lax.optimization_barrier(corners[..., :2, :].reshape(-1, 8)).reshape(*complete.shape, 2, 4)
     return drops, complete & (_signed_area(drops) != 0)
 
 
@@ -261,7 +264,7 @@ def _window_start(
     size = jnp.array(window)
     touched = found[..., :2] < nowhere
     lost = touched & (-found[..., 2:] - found[..., :2] >= size)
-    first = jnp.clip(found[..., :2], 0, jnp.array([height, width]) - size)
+    first = jnp.clip(found[..., :2], 0, jnp.array([height, width]) - size).astype(jnp.int32)
     return first, jnp.sum(lost.any(-1))
 
 
