@@ -14,7 +14,6 @@ import numpy as np
 from .chain import reduce
 from .inputs import load
 from .options import Options
-from .program_files import give_back_memory
 from .programs import load_ahead
 from .result import Result, assemble
 from .session import application_settings, cache_folder
@@ -77,7 +76,6 @@ def run(
     for note in inputs.notes:
         logger.warning(note)
     with timed_step("reduce", tell) as counts, application_settings(options.precision):
-        give_back_memory()  # that reading took for a moment
         # Headers are made while the arrays are computed.
         result = assemble(inputs, reduce(**inputs.arguments(), options=options), options)
         counts.append(count_reduction(inputs, result.reduction))

@@ -161,7 +161,6 @@ def read(path: Path) -> Program | None:
     except Exception as error:  # a damaged pickle may raise anything; the program is made again
         logger.info("%s cannot be used and is made again: %s", path, error)
         return None
-    give_back_memory()
     return program
 
 
@@ -182,7 +181,7 @@ def keep(path: Path, steps: Sequence[Any], program: Program) -> None:
 
 
 def give_back_memory() -> None:
-    """Linking a program takes a hundred megabytes for a moment, which glibc keeps unless it is asked for them."""
+    """Linking a program takes a hundred megabytes for a moment, as reading files does; glibc keeps them unless asked."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

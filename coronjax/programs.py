@@ -117,6 +117,7 @@ class kept_program:
         path = path_of(folder, key(self._steps, leaves, structure))
         if path.name not in _loaded:
             _loaded[path.name] = _kept(path) or self._make(path, leaves, structure)
+            give_back_memory()
         return _loaded[path.name](leaves)
 
     def _make(self, path: Path, leaves: list[Any], structure: Any) -> Program:
@@ -132,7 +133,6 @@ class kept_program:
                 taken.append(_taken(traced))
                 arrays = [*arrays, *traced.out_info]
             compiled, contents = zip(*(future.result() for future in begun), strict=True)
-        give_back_memory()
         made = range(len(leaves), len(arrays))  # what was given is the caller's
         program = Program(compiled, _needless(made, [*taken, set(jax.tree.leaves(results[-1]))]), results[-1])
         writing = _in_thread(keep, path, contents, program)  # it runs in the meantime

@@ -105,12 +105,7 @@ def follow_lmdif(
         def residual(params: Array) -> Array:
             return (target - params[2] * fourier_shift(moving, params[:2])) * weight
 
-        def followed() -> LeastSquares:
-            # Where planes are worked on together both branches are, and the loop has to know which planes count.
-            return lmdif(residual, start, max_evaluations=MAX_EVALUATIONS, wanted=follow)
-
-        none = LeastSquares(start, jnp.zeros((), bool), jnp.zeros((), jnp.int32))
-        return jax.lax.cond(follow, followed, lambda: none)
+        return lmdif(residual, start, max_evaluations=MAX_EVALUATIONS, wanted=follow)
 
     slow = valid & registration.converged & (jax.lax.stop_gradient(registration.contraction) > SLOW)
     stopped = by_planes(one, (targets, slow), (moving, weight, start))
@@ -146,7 +141,7 @@ def lmdif(
         residual: of the parameters; any shape.
         start: first parameters.
         max_evaluations: of `residual`; no step is begun after that. Traced.
-        wanted: whether to begin at all. Traced.
+        wanted: whether to begin at all; `start` is where it stops if not. Traced.
 
     Returns:
         `LeastSquares`.
@@ -155,7 +150,7 @@ def lmdif(
     Mathematics 630; its parameters as in MINPACK's lmdif with mode 1, factor 100, xtol = ftol = 1e-15, gtol = 0.
     """
     n = start.shape[0]
-    first = residual(start)
+    first = jax.lax.cond(wanted, residual, lambda params: jnp.zeros_like(residual(params)), start)
     zero = jnp.zeros((), start.dtype)
     nothing = _Model(jnp.eye(n, dtype=start.dtype), *(jnp.zeros_like(start),) * 3)
     no, stopped = jnp.zeros((), bool), ~jnp.asarray(wanted)
