@@ -181,7 +181,7 @@ def keep(path: Path, steps: Sequence[Any], program: Program) -> None:
 
 
 def give_back_memory() -> None:
-    """Linking a program takes a hundred megabytes for a moment, as reading files does; glibc keeps them unless asked."""
+    """Reading files and linking a program take a hundred megabytes for a moment; glibc keeps them unless asked."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

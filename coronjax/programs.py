@@ -180,8 +180,8 @@ def _taken(traced: Any) -> set[int]:
 
 def _needless(made: Iterable[int], taken: list[set[int]]) -> list[list[int]]:
     """Numbers of the arrays that each step is the last to take; the last of `taken` are those of the result."""
-    last = {number: max((step for step, own in enumerate(taken) if number in own), default=len(taken)) for number in made}
-    return [[number for number in made if last[number] == step] for step in range(len(taken) - 1)]
+    last = {number: step for step, own in enumerate(taken) for number in own}
+    return [[number for number in made if last.get(number) == step] for step in range(len(taken) - 1)]
 
 
 def _strong(result: Any) -> Any:
