@@ -9,8 +9,6 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 Call = Callable[[], Arrays]  # does the work once and gives numpy arrays
 
-LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # of a process whose memory comes 2 MB at a time
-
 
 @dataclass(frozen=True)
 class Subject:

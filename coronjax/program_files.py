@@ -32,10 +32,10 @@ _SUFFIX = ".program"
 
 @dataclass(frozen=True)
 class Program:
-    """Compiled steps that follow one another: each takes all arrays that there are, and makes more of them."""
+    """Compiled steps that follow one another: each is called with all arrays that there are, and makes more of them."""
 
     steps: Sequence[Compiled]
-    needless: Sequence[Sequence[int]]  # numbers of the arrays that nothing after each step takes
+    needless: Sequence[Sequence[int]]  # numbers of the arrays that each step is the last to take
     result: Any  # of the last; in place of its arrays are their numbers, those of the arguments come first
 
     def __call__(self, leaves: Sequence[Any]) -> Any:

@@ -93,7 +93,7 @@ class kept_program:
 
     Args:
         steps: functions $f_k$ of a pytree and of the results of the steps before, each with a name of its own in its
-            module; what they return are pytrees. The result of the last, $r_n$, is that of a call.
+            module; what they return are pytrees of arrays of numbers. The result of the last, $r_n$, is that of a call.
 
     Example:
         >>> def square(x):
@@ -174,7 +174,7 @@ def _traced(step: Callable[..., Any], structure: Any, earlier: list[Any], arrays
 def _taken(traced: Any) -> set[int]:
     """Numbers of the arrays that a step takes, some of them perhaps in vain."""
     program = traced.jaxpr.jaxpr
-    names = {id(name) for equation in program.eqns for name in equation.invars}
+    names = {id(name) for one in program.eqns for name in one.invars} | {id(name) for name in program.outvars}
     return {number for number, name in enumerate(program.invars) if id(name) in names}
 
 
@@ -185,7 +185,7 @@ def _needless(made: Iterable[int], taken: list[set[int]]) -> list[list[int]]:
 
 
 def _strong(result: Any) -> Any:
-    """Without weak types, of which a step that is lowered by itself learns nothing."""
+    """Without weak types, so that several programs are what one of all steps is."""
 
     def strong(leaf: Any) -> Any:
         return jax.lax.convert_element_type(leaf, jnp.result_type(leaf)) if jax.typeof(leaf).weak_type else leaf

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
@@ -90,7 +91,7 @@ def remove_star(
         fit = fit_pixels(frames.measured, aligned.measured, valid_science=used, valid_references=valid)
     subtracted = whole(
         klip(
-            *(frames.image, images.astype(working)),
+            *(frames.image, _converted(images, working)),
             options=options.klip,
             fit=fit,
             valid_science=used,
@@ -118,6 +119,14 @@ def remove_star(
 def _working(frames: Frames, options: Options) -> Frames:
     """Frames in the precision that is worked in."""
     return eqx.tree_at(lambda f: f.image, frames, frames.image.astype(options.precision))
+
+
+def _converted(images: Array, dtype: jnp.dtype) -> Array:
+    """In another precision, as rows of pixels and once: the compiler would do it for the means and for the rest."""
+    if images.dtype == dtype:
+        return images
+    rows = images.reshape(len(images), -1).astype(dtype)
+    return jax.lax.optimization_barrier(rows).reshape(images.shape)
 
 
 def _psfsub(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import LARGE_PAGES, Arrays, Call, Limit, Row, Subject, relative_error
+from benchmarks.harness import Arrays, Call, Limit, Row, Subject, relative_error
 from benchmarks.rows import klip
 
 
@@ -155,7 +155,12 @@ ROW = Row(
     subjects=(
         Subject("coronjax", ours, packages=("jax", "jaxlib")),
         Subject("coronjax, over an earlier result", into_memory, packages=("jax", "jaxlib")),
-        Subject("coronjax, large pages", ours, packages=("jax", "jaxlib"), variables=LARGE_PAGES),
+        Subject(
+            "coronjax, large pages",
+            ours,
+            packages=("jax", "jaxlib"),
+            variables={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
+        ),
         Subject("numpy, LAPACK", floor),
         Subject("numpy, the matrix product alone", product),
         Subject("JAX, the matrix product alone, into fresh memory", product_fresh, packages=("jax", "jaxlib")),

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.harness import LARGE_PAGES, Arrays, Call, Row, Subject
+from benchmarks.harness import Arrays, Call, Row, Subject
 from benchmarks.rows import drizzle, klip, median, registration
 
 CUBE = ("sci", "err", "dq", "valid", "var_poisson", "var_rnoise", "var_flat")
@@ -128,8 +128,7 @@ def jwst(*flags: str) -> Callable[[Arrays], Call]:
 
 ROW = Row(
     title="reduce",
-    work="From cubes to sky image, in memory: {name}. Memory for what each call makes comes from the kernel, 4 kB at a "
-    "time unless the process's environment has `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`.",
+    work="From cubes to sky image, in memory: {name}.",
     sizes={
         "full": {"options": "", "name": "NIRCam, 320 x 320 pixels, 2 x 3 integrations, 18 reference integrations"},
         "quick": {"options": "--shape 160 160", "name": "the same with 160 x 160 pixels"},
@@ -141,7 +140,6 @@ ROW = Row(
     unit="error of image, relative",
     subjects=(
         Subject("coronjax", ours("float64"), packages=("jax", "jaxlib")),
-        Subject("coronjax, large pages", ours("float64"), packages=("jax", "jaxlib"), variables=LARGE_PAGES),
         Subject("coronjax, float32", ours("float32"), packages=("jax", "jaxlib")),
         Subject("numpy, LAPACK, pocketfft, scipy.sparse", floor, packages=("numpy", "scipy")),
         Subject("jwst, its five steps, as shipped", jwst(), "official", ("jwst", "numpy"), repeats=1),

@@ -72,7 +72,6 @@ def centre(frames: Array, zones: Zones, valid: Array | None, part: Part) -> tupl
     """Take the means over each zone; and its number of pixels. Of all parts."""
     if zones.inside is None and zones.starts is None:
         n_pixels = jnp.full(1, frames.shape[1], frames.dtype)
-        frames = jax.lax.optimization_barrier(frames)  # or what makes them is done once for the sum, once for blocks
         total = jnp.sum(frames, axis=1)[None]
         if valid is not None:  # masked after the sum: before it, the compiler would write a second stack
             total = jnp.where(valid, total, 0)

@@ -149,13 +149,12 @@ def lmdif(
     Source: J. J. Moré (1978), "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes in
     Mathematics 630; its parameters as in MINPACK's lmdif with mode 1, factor 100, xtol = ftol = 1e-15, gtol = 0.
     """
-    n = start.shape[0]
-    first = jax.lax.cond(wanted, residual, lambda params: jnp.zeros_like(residual(params)), start)
+    n, like = start.shape[0], jax.eval_shape(residual, start)
+    first = jax.lax.cond(wanted, residual, lambda _: jnp.zeros(like.shape, like.dtype), start)
     zero = jnp.zeros((), start.dtype)
     nothing = _Model(jnp.eye(n, dtype=start.dtype), *(jnp.zeros_like(start),) * 3)
-    no, stopped = jnp.zeros((), bool), ~jnp.asarray(wanted)
-    none, one = jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
-    state = _State(start, first, nothing, no, zero, zero, none, one, stopped, no)
+    no, begun = jnp.zeros((), bool), jnp.asarray(wanted)
+    state = _State(start, first, nothing, no, zero, zero, jnp.zeros((), jnp.int32), begun.astype(jnp.int32), ~begun, no)
 
     def iterate(state: _State) -> _State:
         return _advance(residual, _linearise(residual, state), max_evaluations)

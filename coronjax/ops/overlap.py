@@ -85,7 +85,7 @@ def overlap(
         return index, jnp.where(usable[index], _share(drop - (centre[..., None] - 0.5)), 0)
 
     offsets = jnp.stack(jnp.meshgrid(jnp.arange(rows), jnp.arange(columns), indexing="ij"), -1).reshape(-1, 2)
-    offsets = offsets.astype(jnp.int32)
+    offsets = offsets.astype(first.dtype)
     index, share = jax.lax.map(one_offset, offsets)
     return Overlap(index, share, n_lost)
 
@@ -264,7 +264,9 @@ def _window_start(
     size = jnp.array(window)
     touched = found[..., :2] < nowhere
     lost = touched & (-found[..., 2:] - found[..., :2] >= size)
-    first = jnp.clip(found[..., :2], 0, jnp.array([height, width]) - size).astype(jnp.int32)
+    first = jnp.clip(found[..., :2], 0, jnp.array([height, width]) - size)
+    # Half the memory where flat indices are no larger.
+    first = first.astype(jnp.int32 if usable.size <= jnp.iinfo(jnp.int32).max else int)
     return first, jnp.sum(lost.any(-1))
 
 

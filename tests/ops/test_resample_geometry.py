@@ -14,6 +14,7 @@ table_of = jax.jit(overlap, static_argnames=("output_shape", "kernel", "window")
 @jax.jit
 def spread_on_frame(one_map, pixfrac, used, values):
     table = overlap(one_map, output_shape=FRAME, pixfrac=pixfrac, window=6, used=used)
+    assert table.index.dtype == jnp.int32  # in double precision too
     return spread(table, values), table.n_lost
 
 
