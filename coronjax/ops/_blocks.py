@@ -164,27 +164,13 @@ def over_blocks(
         block = blocks.at(i)
         return _worked(one, cut(block), block.inside, zones)
 
-    if zones.starts is not None:
-        shapes = jax.eval_shape(part, jnp.zeros((), int))
-        empty = jax.tree.map(lambda leaf: jnp.full((*leaf.shape[:-1], n_pixels), outside, leaf.dtype), shapes)
+    shapes = jax.eval_shape(part, jnp.zeros((), int))
+    empty = jax.tree.map(lambda leaf: jnp.full((*leaf.shape[:-1], n_pixels), outside, leaf.dtype), shapes)
 
-        def step(images: Any, i: Array) -> tuple[Any, None]:
-            return jax.tree.map(blocks.at(i).put, images, jax.checkpoint(part)(i)), None
+    def step(images: Any, i: Array) -> tuple[Any, None]:
+        return jax.tree.map(blocks.at(i).put, images, jax.checkpoint(part)(i)), None
 
-        return jax.lax.scan(step, empty, jnp.arange(blocks.most))[0]
-    if blocks.most == 1:
-        images = part(jnp.zeros((), int))
-    else:
-        parts = jax.lax.map(jax.checkpoint(part), jnp.arange(blocks.most))
-        images = jax.tree.map(lambda stacked: _side_by_side(stacked, n_pixels), parts)
-    inside = zones.inside
-    return images if inside is None else jax.tree.map(lambda image: jnp.where(inside, image, outside), images)
-
-
-def _side_by_side(parts: Array, n_pixels: int) -> Array:
-    """Parts `[block ... pixel]`, of which the last may overlap the one before, as `[... pixel]`."""
-    before = jnp.moveaxis(parts[:-1], 0, -2).reshape(*parts.shape[1:-1], -1)
-    return jnp.concatenate([before, parts[-1][..., before.shape[-1] + parts.shape[-1] - n_pixels :]], axis=-1)
+    return jax.lax.scan(step, empty, jnp.arange(blocks.most))[0]
 
 
 def sum_blocks(
