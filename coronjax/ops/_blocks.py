@@ -147,7 +147,7 @@ def over_blocks(
     size: int = _PIXELS,
     outside: float = jnp.nan,
 ) -> Any:
-    """Call `one(cut(block), inside)` for every block; lay its arrays `[... block]` side by side, `[... pixel]`.
+    """Call `one(cut(block), inside)` for every block; lay its arrays of floats `[... block]` side by side.
 
     Args:
         cut: takes what `one` needs out of the stacks.
@@ -164,6 +164,9 @@ def over_blocks(
         block = blocks.at(i)
         return _worked(one, cut(block), block.inside, zones)
 
+    if blocks.most == 1:
+        put = blocks.at(jnp.zeros((), int)).put
+        return jax.tree.map(lambda leaf: put(jnp.full_like(leaf, outside), leaf), part(jnp.zeros((), int)))
     shapes = jax.eval_shape(part, jnp.zeros((), int))
     empty = jax.tree.map(lambda leaf: jnp.full((*leaf.shape[:-1], n_pixels), outside, leaf.dtype), shapes)
 

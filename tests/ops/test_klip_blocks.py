@@ -51,3 +51,26 @@ def test_as_many_pixels_as_may_be(size):
     step = 1e-5
     there, back = (total(*(a + way * step * d for a, d in zip(shaped, along, strict=True))) for way in (1, -1))
     assert float(there - back) / (2 * step) == pytest.approx(float(slope), rel=1e-5)
+
+
+def test_one_zone_with_holes_is_the_pixels_it_has():
+    """In two blocks, of which the last overlaps the first."""
+    rng = np.random.default_rng(5)
+    inside = rng.random(8193) < 0.8
+    science, references = (jnp.asarray(rng.normal(size=(n, 1, 8193))) for n in (2, 5))
+    weight = jnp.asarray(rng.normal(size=(2, 1, 8193)))
+
+    def total(weight, zones):
+        def of(science, references):
+            residual = klip(science, references, options=Klip(truncate=3), zones=zones).residual
+            return jnp.sum(weight * jnp.where(jnp.isnan(residual), 0, residual)), residual
+
+        return jax.jit(jax.value_and_grad(of, argnums=(0, 1), has_aux=True))
+
+    (_, residual), gradients = total(weight, jnp.asarray(inside)[None, None])(science, references)
+    (_, dense), others = total(weight[..., inside], None)(science[..., inside], references[..., inside])
+    assert np.isnan(residual[..., ~inside]).all()
+    np.testing.assert_allclose(residual[..., inside], dense, atol=1e-12)
+    for gradient, other in zip(gradients, others, strict=True):
+        np.testing.assert_allclose(gradient[..., inside], other, atol=1e-12)
+        assert (np.asarray(gradient)[..., ~inside] == 0).all()
