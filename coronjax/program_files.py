@@ -157,11 +157,10 @@ def read(path: Path) -> Program | None:
     _register_lapack()
     try:
         steps, *rest = pickle.loads(content)
-        program = Program([serialize_executable.deserialize_and_load(*step) for step in steps], *rest)
+        return Program([serialize_executable.deserialize_and_load(*step) for step in steps], *rest)
     except Exception as error:  # a damaged pickle may raise anything; the program is made again
         logger.info("%s cannot be used and is made again: %s", path, error)
         return None
-    return program
 
 
 def keep(path: Path, steps: Sequence[Any], program: Program) -> None:

@@ -82,7 +82,7 @@ def remove_star(
     Returns:
         `Removed`.
     """
-    dtype, working, frames = science.sci.dtype, jnp.dtype(options.precision), _working(frames, options)
+    dtype, frames = science.sci.dtype, _working(frames, options)
     aligned = align_references(planes, registration, known.blur, options)
     # The products' precision: what psfalign holds is what is subtracted.
     images, fit, used = aligned.image.astype(dtype), None, science.valid
@@ -91,7 +91,7 @@ def remove_star(
         fit = fit_pixels(frames.measured, aligned.measured, valid_science=used, valid_references=valid)
     subtracted = whole(
         klip(
-            *(frames.image, _converted(images, working)),
+            *(frames.image, _converted(images, frames.image.dtype)),
             options=options.klip,
             fit=fit,
             valid_science=used,

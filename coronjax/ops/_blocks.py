@@ -164,10 +164,11 @@ def over_blocks(
         block = blocks.at(i)
         return _worked(one, cut(block), block.inside, zones)
 
+    first = jnp.zeros((), int)
     if blocks.most == 1:
-        put = blocks.at(jnp.zeros((), int)).put
-        return jax.tree.map(lambda leaf: put(jnp.full_like(leaf, outside), leaf), part(jnp.zeros((), int)))
-    shapes = jax.eval_shape(part, jnp.zeros((), int))
+        put = blocks.at(first).put
+        return jax.tree.map(lambda leaf: put(jnp.full_like(leaf, outside), leaf), part(first))
+    shapes = jax.eval_shape(part, first)
     empty = jax.tree.map(lambda leaf: jnp.full((*leaf.shape[:-1], n_pixels), outside, leaf.dtype), shapes)
 
     def step(images: Any, i: Array) -> tuple[Any, None]:
