@@ -14,49 +14,37 @@ from jaxtyping import Array, Complex, Float
 
 
 class Series(eqx.Module):
-    r"""$f(s) = \mathrm{Re} \sum_{jk} c_{jk}\, e^{-i(\omega_j s_y + \omega_k s_x)}$."""
+    r"""$f(s) = u(s_y)^T K\, u(s_x)$ with $u(s) = (\cos \omega s, \sin \omega s)$ over the frequencies of an axis."""
 
-    coefficients: Float[Array, "2*j k"]  # real over imaginary parts: complex products of matrices take twice as long
-    omega_y: Float[Array, " j"]  # radians per pixel
-    omega_x: Float[Array, " k"]  # radians per pixel
+    coefficients: Float[Array, "2*j 2*k"]  # K; cosines first
+    omega_y: Float[Array, " j"]  # radians per pixel, at least 0
+    omega_x: Float[Array, " k"]  # likewise
 
     def derivatives(self, shift: Float[Array, "2"]) -> tuple[Float[Array, ""], Float[Array, "2"], Float[Array, "2 2"]]:
         """Value, gradient and Hessian at `shift` = (sx, sy)."""
-        rows, columns = _phases(self.omega_y, shift[1]), _phases(self.omega_x, shift[0])
-        both = jnp.matmul(self.coefficients, jnp.concatenate(columns).T, precision="highest")
-        upper, lower = jnp.split(both, 2)
-        real, imaginary = upper[:, :3] - lower[:, 3:], upper[:, 3:] + lower[:, :3]  # [j, order in sx]
-        joined = jnp.concatenate([real, -imaginary])
-        table = jnp.matmul(jnp.concatenate(rows, -1), joined, precision="highest")  # [order in sy, order in sx]
+        rows, columns = _waves(self.omega_y, shift[1]), _waves(self.omega_x, shift[0])
+        along_x = jnp.matmul(self.coefficients, columns.T, precision="highest")
+        table = jnp.matmul(rows, along_x, precision="highest")  # [order in sy, order in sx]
         gradient = jnp.stack([table[0, 1], table[1, 0]])
         return table[0, 0], gradient, jnp.array([[table[0, 2], table[1, 1]], [table[1, 1], table[2, 0]]])
 
 
-def _phases(omega: Float[Array, " k"], shift: Float[Array, ""]) -> Float[Array, "2 3 k"]:
-    """The phase factors of one axis and their first two derivatives in the shift, real and imaginary parts."""
+def _waves(omega: Float[Array, " k"], shift: Float[Array, ""]) -> Float[Array, "3 2*k"]:
+    """Cosines and sines of one axis, and their first two derivatives in the shift."""
     cosine, sine = jnp.cos(omega * shift), jnp.sin(omega * shift)
-    real = jnp.stack([cosine, -omega * sine, -(omega**2) * cosine])
-    return jnp.stack([real, jnp.stack([-sine, -omega * cosine, omega**2 * sine])])
+    value = jnp.concatenate([cosine, sine])
+    slope = jnp.concatenate([-omega * sine, omega * cosine])
+    return jnp.stack([value, slope, -jnp.tile(omega**2, 2) * value])
 
 
 def product_series(other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"], shape: tuple[int, int]) -> Series:
     r"""$\sum_x A(x) S(I; s)(x)$ of two images given by their `rfft2`, `other` of A and `spectrum` of I."""
     ny, nx = shape
-    coefficients = spectrum * jnp.conj(other) / (ny * nx)
-    rows, weights = np.fft.fftfreq(ny), np.full((ny, nx // 2 + 1), 2.0)  # a half plane stands for its mirror image too
-    weights[:, 0] = 1.0
+    columns = np.full(nx // 2 + 1, 2.0)  # a half plane stands for its mirror image too
+    columns[0] = 1.0
     if nx % 2 == 0:
-        weights[:, -1] = 1.0
-    if ny % 2 == 0:  # the Nyquist row is both -N/2 and +N/2, except where the columns are at theirs: one sign
-        coefficients = jnp.concatenate([coefficients, coefficients[ny // 2][None]])
-        rows = np.append(rows, 0.5)
-        weights = np.concatenate([weights, weights[ny // 2][None]])
-        share = np.full((2, nx // 2 + 1), 0.5)
-        if nx % 2 == 0:
-            share[:, -1] = 0.0, 1.0
-        weights[[ny // 2, ny]] *= share
-    real = coefficients.real.dtype
-    return _series(coefficients * weights.astype(real), rows, np.fft.rfftfreq(nx))
+        columns[-1] = 1.0
+    return _series(spectrum * jnp.conj(other), columns / (ny * nx), shape, shape)
 
 
 class SquareSpectrum(eqx.Module):
@@ -82,7 +70,8 @@ def power_series(square: SquareSpectrum, weight: Float[Array, "y x"]) -> Series:
     (ny, nx), (my, mx) = square.shape, (_fine_size(n) for n in square.shape)
     rows, columns = np.round(np.fft.fftfreq(my) * my).astype(int), np.arange(mx // 2 + 1)
     window = jnp.conj(jnp.fft.fft2(weight))[np.ix_(rows % ny, columns % nx)]
-    return _series(square.coefficients * window, rows / ny, columns / nx)
+    # The fine grid has nothing at its own Nyquist frequencies.
+    return _series(square.coefficients * window, np.ones(len(columns)), (my, mx), (ny, nx))
 
 
 def _fine_size(n: int) -> int:
@@ -97,7 +86,28 @@ def integer_products(
     return jnp.fft.irfft2(other * jnp.conj(spectrum), s=shape)
 
 
-def _series(coefficients: Complex[Array, "j k"], rows: np.ndarray, columns: np.ndarray) -> Series:
-    """From coefficients at frequencies in cycles per pixel."""
-    parts = jnp.concatenate([coefficients.real, coefficients.imag])
-    return Series(parts, *(jnp.asarray(2 * np.pi * cycles, parts.dtype) for cycles in (rows, columns)))
+def _series(
+    coefficients: Complex[Array, "j k"], weights: np.ndarray, grid: tuple[int, int], shape: tuple[int, int]
+) -> Series:
+    r"""$\mathrm{Re} \sum_{jk} w_k c_{jk}\, e^{-i(\omega_j s_y + \omega_k s_x)}$, of frequencies as an `rfft2` has them.
+
+    Args:
+        coefficients: of the half plane.
+        weights: of its columns.
+        grid: that the transform is of, rows and columns.
+        shape: of the image, in pixels, which the grid spans.
+    """
+    (my, mx), (ny, nx), half = grid, shape, grid[0] // 2 + 1
+    ahead, behind = (np.broadcast_to(weights, (half, len(weights))).copy() for _ in range(2))
+    behind[0] = 0  # not twice
+    if my % 2 == 0:  # the Nyquist row is both -N/2 and +N/2, except where the columns are at theirs: one sign
+        ahead[-1], behind[-1] = ahead[-1] / 2, behind[-1] / 2
+        if mx % 2 == 0:
+            ahead[-1, -1], behind[-1, -1] = weights[-1], 0
+    positive, negative = coefficients[:half], coefficients[-np.arange(half) % my]
+    real = positive.real.dtype
+    positive, negative = positive * ahead.astype(real), negative * behind.astype(real)
+    even, odd = positive + negative, positive - negative  # with the cosine, and the sine, of a row
+    table = jnp.block([[even.real, even.imag], [odd.imag, -odd.real]])
+    omegas = (2 * np.pi * np.arange(half) / ny, 2 * np.pi * np.arange(len(weights)) / nx)
+    return Series(table, *(jnp.asarray(omega, real) for omega in omegas))

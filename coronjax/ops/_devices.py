@@ -127,7 +127,8 @@ def by_planes(
         batch_size = suited(few, max(few, _VALUES // max(values, 1)))
 
     def own_planes(own: tuple, shared: Any) -> Any:
-        return _in_batches(lambda plane: one(plane, shared), *own, otherwise, batch_size)
+        stacks, wanted = own
+        return _in_batches(lambda plane: one(plane, shared), stacks, wanted, otherwise, batch_size)
 
     mesh = _mesh_of(stacks)
     if mesh is None:

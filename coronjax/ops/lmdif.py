@@ -98,16 +98,17 @@ def follow_lmdif(
     targets, moving, weight = jax.lax.stop_gradient((targets, *whole((moving, weight))))
     start = jnp.array([0.0, 0.0, 1.0], jnp.result_type(targets, moving, weight))
 
-    def one(target: Array, shared: tuple) -> LeastSquares:
+    def one(plane: tuple[Array, Array], shared: tuple) -> LeastSquares:
+        target, follow = plane
         moving, weight, start = shared
 
         def residual(params: Array) -> Array:
             return (target - params[2] * fourier_shift(moving, params[:2])) * weight
 
-        return lmdif(residual, start, max_evaluations=MAX_EVALUATIONS)
+        return lmdif(residual, start, max_evaluations=MAX_EVALUATIONS, wanted=follow)
 
     slow = valid & registration.converged & (jax.lax.stop_gradient(registration.contraction) > SLOW)
-    stopped = by_planes(one, targets, (moving, weight, start), wanted=slow)
+    stopped = by_planes(one, (targets, slow), (moving, weight, start))
 
     def moved_to(value: Array, place: Array) -> Array:
         follow = slow.reshape(-1, *(1,) * (value.ndim - 1))
@@ -130,6 +131,7 @@ def lmdif(
     start: Float[Array, " n"],
     *,
     max_evaluations: int | Int[Array, ""],
+    wanted: bool | Bool[Array, ""] = True,
 ) -> LeastSquares:
     r"""Minimise a sum of squares with forward differences and a trust region.
 
@@ -139,6 +141,7 @@ def lmdif(
         residual: of the parameters; any shape.
         start: first parameters.
         max_evaluations: of `residual`; no step is begun after that. Traced.
+        wanted: whether to begin at all; `start` is where it stops if not. Traced.
 
     Returns:
         `LeastSquares`.
@@ -146,10 +149,12 @@ def lmdif(
     Source: J. J. Moré (1978), "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes in
     Mathematics 630; its parameters as in MINPACK's lmdif with mode 1, factor 100, xtol = ftol = 1e-15, gtol = 0.
     """
-    n, zero = start.shape[0], jnp.zeros((), start.dtype)
+    n, like = start.shape[0], jax.eval_shape(residual, start)
+    first = jax.lax.cond(wanted, residual, lambda _: jnp.zeros(like.shape, like.dtype), start)
+    zero = jnp.zeros((), start.dtype)
     nothing = _Model(jnp.eye(n, dtype=start.dtype), *(jnp.zeros_like(start),) * 3)
-    none, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
-    state = _State(start, residual(start), nothing, no, zero, zero, none, none + 1, no, no)
+    no, begun = jnp.zeros((), bool), jnp.asarray(wanted)
+    state = _State(start, first, nothing, no, zero, zero, jnp.zeros((), jnp.int32), begun.astype(jnp.int32), ~begun, no)
 
     def iterate(state: _State) -> _State:
         return _advance(residual, _linearise(residual, state), max_evaluations)
