@@ -139,17 +139,12 @@ def _bordered(images: Array, width: int) -> Array:
 
 
 def align_references(
-    planes: Frames,
-    valid: Bool[Array, " plane"],
-    registration: Registration,
-    sigma: Float[Array, ""] | None,
-    options: Options,
+    planes: Frames, registration: Registration, sigma: Float[Array, ""] | None, options: Options
 ) -> Frames:
     """Move the reference planes onto the science exposure, one after another.
 
     Args:
         planes: prepared, not blurred.
-        valid: which of them count.
         registration: of the exposure.
         sigma: of the Gaussian against undersampling, pixels; None: none is needed.
         options: those of `align_refs`.
@@ -172,4 +167,4 @@ def align_references(
         return _unmarked(moved.image.astype(image.dtype), moved.variance, flags)
 
     each = (planes.image, planes.variance, planes.dq, planes.measured, registration.shift)
-    return by_planes(move, each, amount, wanted=valid)
+    return by_planes(move, each, amount)

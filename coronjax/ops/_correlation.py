@@ -31,10 +31,11 @@ class Series(eqx.Module):
 
 def _waves(omega: Float[Array, " k"], shift: Float[Array, ""]) -> Float[Array, "3 2*k"]:
     """Cosines and sines of one axis, and their first two derivatives in the shift."""
-    cosine, sine = jnp.cos(omega * shift), jnp.sin(omega * shift)
-    value = jnp.concatenate([cosine, sine])
-    slope = jnp.concatenate([-omega * sine, omega * cosine])
-    return jnp.stack([value, slope, -jnp.tile(omega**2, 2) * value])
+    late = np.repeat([0.0, np.pi / 2], len(omega)).astype(omega.dtype)  # a sine is a late cosine
+    omega = jnp.tile(omega, 2)
+    angle = omega * shift - late
+    value = jnp.cos(angle)
+    return jnp.stack([value, -omega * jnp.sin(angle), -(omega**2) * value])
 
 
 def product_series(other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"], shape: tuple[int, int]) -> Series:
@@ -107,7 +108,8 @@ def _series(
     positive, negative = coefficients[:half], coefficients[-np.arange(half) % my]
     real = positive.real.dtype
     positive, negative = positive * ahead.astype(real), negative * behind.astype(real)
-    even, odd = positive + negative, positive - negative  # with the cosine, and the sine, of a row
-    table = jnp.block([[even.real, even.imag], [odd.imag, -odd.real]])
+    # With the cosine of a row goes what is even in it, with the sine what is odd.
+    parts = jnp.concatenate([positive + negative, -1j * (positive - negative)])
+    table = jnp.concatenate([parts.real, parts.imag], axis=1)
     omegas = (2 * np.pi * np.arange(half) / ny, 2 * np.pi * np.arange(len(weights)) / nx)
     return Series(table, *(jnp.asarray(omega, real) for omega in omegas))
