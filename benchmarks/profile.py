@@ -77,7 +77,7 @@ def star_steps(timed: Timed, images: tuple, known: Circumstances, options: coron
         *(planes, frames),
     )
     aligned = timed(
-        "shift, one exposure", lambda p, r: align_references(p, r, known.blur, options), planes, registration
+        "shift, one exposure", lambda p, r: align_references(p, valid, r, known.blur, options), planes, registration
     )
     timed(
         "KLIP, one exposure",

@@ -139,12 +139,17 @@ def _bordered(images: Array, width: int) -> Array:
 
 
 def align_references(
-    planes: Frames, registration: Registration, sigma: Float[Array, ""] | None, options: Options
+    planes: Frames,
+    valid: Bool[Array, " plane"],
+    registration: Registration,
+    sigma: Float[Array, ""] | None,
+    options: Options,
 ) -> Frames:
     """Move the reference planes onto the science exposure, one after another.
 
     Args:
         planes: prepared, not blurred.
+        valid: which of them count.
         registration: of the exposure.
         sigma: of the Gaussian against undersampling, pixels; None: none is needed.
         options: those of `align_refs`.
@@ -167,4 +172,4 @@ def align_references(
         return _unmarked(moved.image.astype(image.dtype), moved.variance, flags)
 
     each = (planes.image, planes.variance, planes.dq, planes.measured, registration.shift)
-    return by_planes(move, each, amount)
+    return by_planes(move, each, amount, wanted=valid)

@@ -56,7 +56,9 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
 
     # There are few science exposures.
     few = partial(by_planes, decided)
-    return by_planes(decided, references, (star, chosen)), by_each(few, science, (star, chosen))
+    some = jnp.any(references.valid, axis=1)
+    flagged = by_planes(decided, references, (star, chosen), wanted=some, otherwise=lambda exposure: exposure)
+    return flagged, by_each(few, science, (star, chosen))
 
 
 def _typical_star(references: Cube) -> Float[Array, "y x"]:
@@ -99,7 +101,8 @@ def prepare(cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Option
     together = tuple(jnp.concatenate(parts) for parts in zip(*stacks, strict=True))
     # The compiler makes one loop of the median of a box, which is best long; filling from afar goes through many.
     few = _AT_ONCE if options.align_refs.repair == "box" else 2
-    joined = by_planes(one, together, zero_non_science, few=few)
+    wanted = jnp.concatenate([jnp.ravel(cube.valid) for cube in cubes])
+    joined = by_planes(one, together, zero_non_science, wanted=wanted, few=few)
     found, start = [], 0
     for cube, stack in zip(cubes, stacks, strict=True):
         end = start + len(stack[0])

@@ -83,7 +83,7 @@ def remove_star(
         `Removed`.
     """
     dtype, frames = science.sci.dtype, _working(frames, options)
-    aligned = align_references(planes, registration, known.blur, options)
+    aligned = align_references(planes, valid, registration, known.blur, options)
     # The products' precision: what psfalign holds is what is subtracted.
     images, fit, used = aligned.image.astype(dtype), None, science.valid
     if not options.klip.use_repaired:

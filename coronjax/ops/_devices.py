@@ -99,7 +99,14 @@ def _divided(work: Callable[[Any, Any, Part], tuple[Any, Any]], images: Any, sha
 
 
 def by_planes(
-    one: Callable[[Any, Any], Any], stacks: Any, shared: Any = None, *, few: int = 1, batch_size: int | None = None
+    one: Callable[[Any, Any], Any],
+    stacks: Any,
+    shared: Any = None,
+    *,
+    wanted: Bool[Array, " plane"] | None = None,
+    otherwise: Callable[[Any], Any] | None = None,
+    few: int = 1,
+    batch_size: int | None = None,
 ) -> Any:
     """Call `one` for every plane of stacks, each device for its own, a few at a time.
 
@@ -107,6 +114,8 @@ def by_planes(
         one: is called with the pytree of one plane each, and with `shared`.
         stacks: pytree of arrays `[plane ...]`.
         shared: as in `by_pixels`.
+        wanted: planes that count, all by default: where none of a few do, nothing is worked out.
+        otherwise: what stands in for the result of such a plane, given the plane; zeros by default.
         few: planes that a processor works on at once where nothing else is said; accelerators then take many.
         batch_size: planes worked on at once, at most: bounds the memory.
 
@@ -116,19 +125,20 @@ def by_planes(
     if batch_size is None:
         values = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(stacks))
         batch_size = suited(few, max(few, _VALUES // max(values, 1)))
+
+    def own_planes(own: tuple, shared: Any) -> Any:
+        stacks, wanted = own
+        return _in_batches(lambda plane: one(plane, shared), stacks, wanted, otherwise, batch_size)
+
     mesh = _mesh_of(stacks)
     if mesh is None:
-        return _in_batches(lambda plane: one(plane, shared), stacks, batch_size)
+        return own_planes((stacks, wanted), shared)
     names, planes = mesh.axis_names, len(jax.tree.leaves(stacks)[0])
     spec = PartitionSpec(names)
-    own = jax.tree.map(lambda a: _lengthened(a, -planes % mesh.size), stacks)
-    found = jax.shard_map(
-        lambda own, shared: _in_batches(lambda plane: one(plane, shared), own, batch_size),
-        mesh=mesh,
-        in_specs=(spec, PartitionSpec()),
-        out_specs=spec,
-        check_vma=False,
-    )(_moved(own, mesh, jax.tree.map(lambda _: spec, own)), _everywhere(shared, mesh))
+    own = jax.tree.map(lambda a: _lengthened(a, -planes % mesh.size), (stacks, wanted))
+    found = jax.shard_map(own_planes, mesh=mesh, in_specs=(spec, PartitionSpec()), out_specs=spec, check_vma=False)(
+        _moved(own, mesh, jax.tree.map(lambda _: spec, own)), _everywhere(shared, mesh)
+    )
     return jax.tree.map(lambda a: _cropped(a, 0, planes, mesh), found)
 
 
@@ -150,15 +160,27 @@ def whole(tree: Any) -> Any:
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def _in_batches(one: Callable[[Any], Any], stacks: Any, batch_size: int) -> Any:
-    if batch_size == 1:
-        return jax.lax.map(one, stacks)
+def _in_batches(
+    one: Callable[[Any], Any], stacks: Any, wanted: Array | None, otherwise: Callable[[Any], Any] | None, at_once: int
+) -> Any:
     planes = len(jax.tree.leaves(stacks)[0])
-    if planes <= batch_size:
+    if 1 < planes <= at_once:
         return jax.vmap(one)(stacks)
-    size = -(-planes // -(-planes // batch_size))  # equal batches: one program for all of them
-    found = jax.lax.map(one, jax.tree.map(lambda a: _lengthened(a, -planes % size), stacks), batch_size=size)
-    return jax.tree.map(lambda a: a[:planes], found)
+    size = -(-planes // -(-planes // at_once))  # equal batches: one program for all of them
+    work, idle = (one, otherwise) if size == 1 else (jax.vmap(one), otherwise and jax.vmap(otherwise))
+
+    def nothing(stack: Any) -> Any:
+        return jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(work, stack))
+
+    def batch(part: tuple) -> Any:
+        stack, wanted = part
+        return work(stack) if wanted is None else jax.lax.cond(jnp.any(wanted), work, idle or nothing, stack)
+
+    if size == 1:
+        return jax.lax.map(batch, (stacks, wanted))
+    spare = -planes % size
+    parts = jax.tree.map(lambda a: _lengthened(a, spare).reshape(-1, size, *a.shape[1:]), (stacks, wanted))
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:planes], jax.lax.map(batch, parts))
 
 
 def _lengthened(stack: Array, spare: int) -> Array:

@@ -168,6 +168,8 @@ def register_all(
         result = fit(images, prepared, weighted, search, prefer_near, max_iterations)
         return eqx.tree_at(lambda r: r.residual, result, jnp.where(counts, result.residual, 0))
 
-    planes = targets, jnp.asarray(valid), good, target_variance
+    valid = jnp.asarray(valid)
+    planes = targets, valid, good, target_variance
     shared = images, prepared, common, prefer_near, max_iterations
-    return by_planes(one, planes, shared, few=2, batch_size=batch_size)
+    found = by_planes(one, planes, shared, wanted=valid, few=2, batch_size=batch_size)
+    return eqx.tree_at(lambda r: r.scale, found, jnp.where(valid, found.scale, 1))
