@@ -56,9 +56,9 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
 
     # There are few science exposures.
     few = partial(by_planes, decided)
-    some = jnp.any(references.valid, axis=1)
-    flagged = by_planes(decided, references, (star, chosen), wanted=some, otherwise=lambda exposure: exposure)
-    return flagged, by_each(few, science, (star, chosen))
+    wanted = jnp.any(references.valid, axis=1)
+    references = by_planes(decided, references, (star, chosen), wanted=wanted, otherwise=lambda exposure: exposure)
+    return references, by_each(few, science, (star, chosen))
 
 
 def _typical_star(references: Cube) -> Float[Array, "y x"]:
