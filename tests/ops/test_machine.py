@@ -93,5 +93,27 @@ def test_a_block_of_many_frames_has_fewer_pixels(n_frames, pixels, monkeypatch):
     assert _blocks._suited(8192, (n_frames, 10**6)) == pixels
 
 
+def test_of_planes_that_do_not_count_nothing_is_worked_out():
+    """Two at once: of the first pair one counts, of the second none."""
+    calls = []
+
+    def doubled(plane, _):
+        jax.debug.callback(lambda: calls.append(1))
+        return 2 * plane
+
+    stack, wanted = jnp.arange(1.0, 6.0), jnp.array([True, False, False, False, True])
+
+    def total(stack, otherwise=None):
+        found = by_planes(doubled, stack, wanted=wanted, otherwise=otherwise, few=2)
+        return jnp.sum(found), found
+
+    found = total(stack)[1]
+    jax.effects_barrier()
+    assert len(calls) == 2  # of three
+    np.testing.assert_array_equal(found, [2, 4, 0, 0, 10])
+    np.testing.assert_array_equal(total(stack, lambda plane: -plane)[1], [2, 4, -3, -4, 10])
+    np.testing.assert_array_equal(jax.grad(total, has_aux=True)(stack)[0], [2, 2, 0, 0, 2])
+
+
 def test_no_planes_and_no_pixels():
     assert by_planes(lambda plane, _: plane, jnp.zeros((3, 0))).shape == (3, 0)

@@ -51,6 +51,12 @@ def test_pixels_without_a_position_are_left_out_as_by_the_package():
     compare_with_package(one_map, 1.0, np.ones(SHAPE, bool))
 
 
+def test_where_no_pixel_is_to_be_dropped_there_is_nothing():
+    table = overlap(pixel_map(angle=0.2), output_shape=FRAME, window=3, used=np.zeros(SHAPE, bool))
+    np.testing.assert_array_equal(table.share, 0)
+    assert table.n_lost == 0
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_frame_that_cuts_the_image_cuts_it_as_the_package_does(seed):
     rng = np.random.default_rng(seed)
