@@ -84,6 +84,13 @@ def _unmarked(image: Array, variance: Array, dq: Array) -> Frames:
     return Frames(image, variance, dq, (dq & jnp.uint32(DQ.FLUX_ESTIMATED.value)) == 0)
 
 
+def _unmoved(plane: tuple) -> Frames:
+    """A plane that is no reference, as it is and out of use."""
+    image, variance, dq, measured, _ = plane
+    flags = dq | jnp.uint32(DQ.DO_NOT_USE.value | DQ.FLUX_ESTIMATED.value)
+    return Frames(image, variance, flags, jnp.zeros_like(measured))
+
+
 def register_references(
     planes: Frames,
     valid: Bool[Array, " plane"],
@@ -172,4 +179,4 @@ def align_references(
         return _unmarked(moved.image.astype(image.dtype), moved.variance, flags)
 
     each = (planes.image, planes.variance, planes.dq, planes.measured, registration.shift)
-    return by_planes(move, each, amount, wanted=valid)
+    return by_planes(move, each, amount, wanted=valid, otherwise=_unmoved)

@@ -56,9 +56,7 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
 
     # There are few science exposures.
     few = partial(by_planes, decided)
-    wanted = jnp.any(references.valid, axis=1)
-    references = by_planes(decided, references, (star, chosen), wanted=wanted, otherwise=lambda exposure: exposure)
-    return references, by_each(few, science, (star, chosen))
+    return by_planes(decided, references, (star, chosen)), by_each(few, science, (star, chosen))
 
 
 def _typical_star(references: Cube) -> Float[Array, "y x"]:
@@ -102,7 +100,7 @@ def prepare(cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Option
     # The compiler makes one loop of the median of a box, which is best long; filling from afar goes through many.
     few = _AT_ONCE if options.align_refs.repair == "box" else 2
     wanted = jnp.concatenate([jnp.ravel(cube.valid) for cube in cubes])
-    joined = by_planes(one, together, zero_non_science, wanted=wanted, few=few)
+    joined = by_planes(one, together, zero_non_science, wanted=wanted, otherwise=_blank, few=few)
     found, start = [], 0
     for cube, stack in zip(cubes, stacks, strict=True):
         end = start + len(stack[0])
@@ -111,6 +109,12 @@ def prepare(cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Option
         found.append(Frames(image, variance, flags, measured))
         start = end
     return tuple(found)
+
+
+def _blank(plane: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    """A plane of which nothing was measured."""
+    sci, err, dq = plane
+    return jnp.zeros_like(sci), jnp.ones_like(err), jnp.zeros(dq.shape, bool)
 
 
 def _outer(shape: tuple[int, ...]) -> Bool[Array, "y x"]:

@@ -31,11 +31,10 @@ class Series(eqx.Module):
 
 def _waves(omega: Float[Array, " k"], shift: Float[Array, ""]) -> Float[Array, "3 2*k"]:
     """Cosines and sines of one axis, and their first two derivatives in the shift."""
-    late = np.repeat([0.0, np.pi / 2], len(omega)).astype(omega.dtype)  # a sine is a late cosine
-    omega = jnp.tile(omega, 2)
-    angle = omega * shift - late
-    value = jnp.cos(angle)
-    return jnp.stack([value, -omega * jnp.sin(angle), -(omega**2) * value])
+    cosine, sine = jnp.cos(omega * shift), jnp.sin(omega * shift)
+    value = jnp.concatenate([cosine, sine])
+    slope = jnp.concatenate([-omega * sine, omega * cosine])
+    return jnp.stack([value, slope, -jnp.tile(omega**2, 2) * value])
 
 
 def product_series(other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"], shape: tuple[int, int]) -> Series:

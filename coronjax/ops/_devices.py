@@ -114,8 +114,8 @@ def by_planes(
         one: is called with the pytree of one plane each, and with `shared`.
         stacks: pytree of arrays `[plane ...]`.
         shared: as in `by_pixels`.
-        wanted: planes that count, all by default: where none of a few do, nothing is worked out.
-        otherwise: what stands in for the result of such a plane, given the plane; zeros by default.
+        wanted: planes that count, all by default. Where none of a few do, nothing is worked out.
+        otherwise: makes what the others get of the plane; zeros by default.
         few: planes that a processor works on at once where nothing else is said; accelerators then take many.
         batch_size: planes worked on at once, at most: bounds the memory.
 
@@ -126,19 +126,16 @@ def by_planes(
         values = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(stacks))
         batch_size = suited(few, max(few, _VALUES // max(values, 1)))
 
-    def own_planes(own: tuple, shared: Any) -> Any:
-        stacks, wanted = own
-        return _in_batches(lambda plane: one(plane, shared), stacks, wanted, otherwise, batch_size)
+    def work(own: tuple, shared: Any) -> Any:
+        return _in_batches(lambda plane: one(plane, shared), own, otherwise, batch_size)
 
-    mesh = _mesh_of(stacks)
+    own, mesh = (stacks, wanted), _mesh_of(stacks)
     if mesh is None:
-        return own_planes((stacks, wanted), shared)
-    names, planes = mesh.axis_names, len(jax.tree.leaves(stacks)[0])
-    spec = PartitionSpec(names)
-    own = jax.tree.map(lambda a: _lengthened(a, -planes % mesh.size), (stacks, wanted))
-    found = jax.shard_map(own_planes, mesh=mesh, in_specs=(spec, PartitionSpec()), out_specs=spec, check_vma=False)(
-        _moved(own, mesh, jax.tree.map(lambda _: spec, own)), _everywhere(shared, mesh)
-    )
+        return work(own, shared)
+    spec, planes = PartitionSpec(mesh.axis_names), len(jax.tree.leaves(stacks)[0])
+    own = jax.tree.map(lambda a: _lengthened(a, -planes % mesh.size), own)
+    divided = jax.shard_map(work, mesh=mesh, in_specs=(spec, PartitionSpec()), out_specs=spec, check_vma=False)
+    found = divided(_moved(own, mesh, jax.tree.map(lambda _: spec, own)), _everywhere(shared, mesh))
     return jax.tree.map(lambda a: _cropped(a, 0, planes, mesh), found)
 
 
@@ -161,26 +158,35 @@ def whole(tree: Any) -> Any:
 
 
 def _in_batches(
-    one: Callable[[Any], Any], stacks: Any, wanted: Array | None, otherwise: Callable[[Any], Any] | None, at_once: int
+    one: Callable[[Any], Any], own: tuple[Any, Array | None], otherwise: Callable[[Any], Any] | None, at_once: int
 ) -> Any:
-    planes = len(jax.tree.leaves(stacks)[0])
-    if 1 < planes <= at_once:
-        return jax.vmap(one)(stacks)
-    size = -(-planes // -(-planes // at_once))  # equal batches: one program for all of them
-    work, idle = (one, otherwise) if size == 1 else (jax.vmap(one), otherwise and jax.vmap(otherwise))
+    """`by_planes` on one device."""
 
-    def nothing(stack: Any) -> Any:
-        return jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(work, stack))
+    def nothing(plane: Any) -> Any:
+        return jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(one, plane))
 
-    def batch(part: tuple) -> Any:
-        stack, wanted = part
-        return work(stack) if wanted is None else jax.lax.cond(jnp.any(wanted), work, idle or nothing, stack)
+    idle = nothing if otherwise is None else otherwise
 
-    if size == 1:
-        return jax.lax.map(batch, (stacks, wanted))
-    spare = -planes % size
-    parts = jax.tree.map(lambda a: _lengthened(a, spare).reshape(-1, size, *a.shape[1:]), (stacks, wanted))
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:planes], jax.lax.map(batch, parts))
+    def chosen(part: tuple) -> Any:
+        plane, wanted = part
+        return one(plane) if wanted is None else jax.lax.cond(wanted, one, idle, plane)
+
+    def several(parts: tuple) -> Any:
+        work = jax.vmap(chosen)
+        if parts[1] is None:
+            return work(parts)
+        return jax.lax.cond(jnp.any(parts[1]), work, lambda parts: jax.vmap(idle)(parts[0]), parts)
+
+    planes = len(jax.tree.leaves(own)[0])
+    if at_once == 1 or planes == 0:
+        return jax.lax.map(chosen, own)
+    if planes <= at_once:
+        return jax.vmap(chosen)(own)
+    turns = -(-planes // at_once)
+    size = -(-planes // turns)  # equal batches: one program for all of them
+    parts = jax.tree.map(lambda a: _lengthened(a, turns * size - planes).reshape(turns, size, *a.shape[1:]), own)
+    found = jax.lax.map(several, parts)
+    return jax.tree.map(lambda a: a.reshape(turns * size, *a.shape[2:])[:planes], found)
 
 
 def _lengthened(stack: Array, spare: int) -> Array:

@@ -20,8 +20,7 @@ def drops_of(pixel_map: Float[Array, "y x 2"], pixfrac: float | Float[Array, ""]
     mark = jnp.where(known, jnp.zeros_like(half), jnp.nan)  # spreads to the corners that need the pixel
     x, y = (jnp.where(known, pixel_map[..., axis], 0) for axis in (0, 1))
     signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    marks = [_at_corner(mark, jax.lax.stop_gradient(half), sign) for sign in signs]  # and with it no derivative
-    complete = functools.reduce(jnp.logical_and, map(jnp.isfinite, marks))
+    complete = functools.reduce(jnp.logical_and, (jnp.isfinite(_at_corner(mark, half, sign)) for sign in signs))
     drops = tuple((_at_corner(x, half, sign), _at_corner(y, half, sign)) for sign in signs)
     return drops, complete & (signed_area(drops) != 0)
 

@@ -1,6 +1,7 @@
 """Register one image to another: the shift and the flux scale between them, with errors and derivatives."""
 
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -171,5 +172,8 @@ def register_all(
     valid = jnp.asarray(valid)
     planes = targets, valid, good, target_variance
     shared = images, prepared, common, prefer_near, max_iterations
-    found = by_planes(one, planes, shared, wanted=valid, few=2, batch_size=batch_size)
-    return eqx.tree_at(lambda r: r.scale, found, jnp.where(valid, found.scale, 1))
+
+    def none(_: Any) -> Registration:
+        return jax.tree.map(lambda a: a[0], unregistered(1, images.moving.dtype))
+
+    return by_planes(one, planes, shared, wanted=valid, otherwise=none, few=2, batch_size=batch_size)

@@ -103,17 +103,21 @@ def test_of_planes_that_do_not_count_nothing_is_worked_out():
 
     stack, wanted = jnp.arange(1.0, 6.0), jnp.array([True, False, False, False, True])
 
-    def total(stack, otherwise=None):
-        found = by_planes(doubled, stack, wanted=wanted, otherwise=otherwise, few=2)
+    def total(stack, otherwise=None, size=2):
+        found = by_planes(doubled, stack, wanted=wanted, otherwise=otherwise, batch_size=size)
         return jnp.sum(found), found
 
     found = total(stack)[1]
     jax.effects_barrier()
     assert len(calls) == 2  # of three
-    np.testing.assert_array_equal(found, [2, 4, 0, 0, 10])
-    np.testing.assert_array_equal(total(stack, lambda plane: -plane)[1], [2, 4, -3, -4, 10])
-    np.testing.assert_array_equal(jax.grad(total, has_aux=True)(stack)[0], [2, 2, 0, 0, 2])
+    np.testing.assert_array_equal(found, [2, 0, 0, 0, 10])
+    for size in (1, 2, 5):
+        np.testing.assert_array_equal(total(stack, lambda plane: -plane, size)[1], [2, -2, -3, -4, 10])
+        np.testing.assert_array_equal(jax.grad(total, has_aux=True)(stack, None, size)[0], [2, 0, 0, 0, 2])
 
 
-def test_no_planes_and_no_pixels():
-    assert by_planes(lambda plane, _: plane, jnp.zeros((3, 0))).shape == (3, 0)
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("shape", [(3, 0), (0, 3), (1, 2)])
+def test_no_planes_and_no_pixels(shape, batch_size):
+    stack, wanted = jnp.zeros(shape), jnp.ones(shape[0], bool)
+    assert by_planes(lambda plane, _: plane, stack, wanted=wanted, batch_size=batch_size).shape == shape
