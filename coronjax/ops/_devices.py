@@ -177,15 +177,16 @@ def _in_batches(
             return work(parts)
         return jax.lax.cond(jnp.any(parts[1]), work, lambda parts: jax.vmap(idle)(parts[0]), parts)
 
+    # Differentiated, a turn is worked out again: what it makes on its way would be kept for every plane.
     planes = len(jax.tree.leaves(own)[0])
     if at_once == 1 or planes == 0:
-        return jax.lax.map(chosen, own)
+        return jax.lax.map(jax.checkpoint(chosen), own)
     if planes <= at_once:
         return jax.vmap(chosen)(own)
     turns = -(-planes // at_once)
     size = -(-planes // turns)  # equal batches: one program for all of them
     parts = jax.tree.map(lambda a: _lengthened(a, turns * size - planes).reshape(turns, size, *a.shape[1:]), own)
-    found = jax.lax.map(several, parts)
+    found = jax.lax.map(jax.checkpoint(several), parts)
     return jax.tree.map(lambda a: a.reshape(turns * size, *a.shape[2:])[:planes], found)
 
 
