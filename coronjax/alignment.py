@@ -24,6 +24,7 @@ from .ops._devices import by_planes
 from .options import Options
 
 _COMMON = 0.5  # share of the references in which a pixel is measured for it to take part in any registration
+_OUT_OF_USE = DQ.DO_NOT_USE.value | DQ.FLUX_ESTIMATED.value  # flags of what was not measured
 
 
 class Circumstances(eqx.Module):
@@ -87,8 +88,7 @@ def _unmarked(image: Array, variance: Array, dq: Array) -> Frames:
 def _unmoved(plane: tuple) -> Frames:
     """A plane that is no reference, as it is and out of use."""
     image, variance, dq, measured, _ = plane
-    flags = dq | jnp.uint32(DQ.DO_NOT_USE.value | DQ.FLUX_ESTIMATED.value)
-    return Frames(image, variance, flags, jnp.zeros_like(measured))
+    return Frames(image, variance, dq | jnp.uint32(_OUT_OF_USE), jnp.zeros_like(measured))
 
 
 def register_references(
@@ -174,8 +174,7 @@ def align_references(
         image, variance, dq, measured, shift = plane
         flags, padding = _marked(dq, measured), options.align_refs.padding
         moved = shift_frame(image.astype(working), variance, flags, -shift, amount, padding=padding)
-        beyond = jnp.uint32(DQ.DO_NOT_USE.value | DQ.FLUX_ESTIMATED.value)
-        flags = jnp.where(moved.inside, moved.dq, moved.dq | beyond)
+        flags = jnp.where(moved.inside, moved.dq, moved.dq | jnp.uint32(_OUT_OF_USE))
         return _unmarked(moved.image.astype(image.dtype), moved.variance, flags)
 
     each = (planes.image, planes.variance, planes.dq, planes.measured, registration.shift)

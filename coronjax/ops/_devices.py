@@ -115,7 +115,7 @@ def by_planes(
         stacks: pytree of arrays `[plane ...]`.
         shared: as in `by_pixels`.
         wanted: planes that count, all by default. Where none of a few do, nothing is worked out.
-        otherwise: makes what the others get of the plane; zeros by default.
+        otherwise: makes of a plane what stands for it where it does not count; goes with `wanted`.
         few: planes that a processor works on at once where nothing else is said; accelerators then take many.
         batch_size: planes worked on at once, at most: bounds the memory.
 
@@ -162,20 +162,16 @@ def _in_batches(
 ) -> Any:
     """`by_planes` on one device."""
 
-    def nothing(plane: Any) -> Any:
-        return jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(one, plane))
-
-    idle = nothing if otherwise is None else otherwise
-
     def chosen(part: tuple) -> Any:
         plane, wanted = part
-        return one(plane) if wanted is None else jax.lax.cond(wanted, one, idle, plane)
+        return one(plane) if otherwise is None else jax.lax.cond(wanted, one, otherwise, plane)
 
     def several(parts: tuple) -> Any:
         work = jax.vmap(chosen)
-        if parts[1] is None:
+        if otherwise is None:
             return work(parts)
-        return jax.lax.cond(jnp.any(parts[1]), work, lambda parts: jax.vmap(idle)(parts[0]), parts)
+        idle = jax.vmap(otherwise)
+        return jax.lax.cond(jnp.any(parts[1]), work, lambda parts: idle(parts[0]), parts)
 
     # Differentiated, a turn is worked out again: what it makes on its way would be kept for every plane.
     planes = len(jax.tree.leaves(own)[0])

@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -166,8 +165,7 @@ def register_all(
         own = images.weight if good is None else jnp.where(usable, images.weight, 0)
         images = images.of_target(jnp.where(usable, target, 0), own, variance)
         weighted = common if good is None else weigh(prepared, jax.lax.stop_gradient(images.weight))
-        result = fit(images, prepared, weighted, search, prefer_near, max_iterations)
-        return eqx.tree_at(lambda r: r.residual, result, jnp.where(counts, result.residual, 0))
+        return fit(images, prepared, weighted, search, prefer_near, max_iterations)
 
     valid = jnp.asarray(valid)
     planes = targets, valid, good, target_variance

@@ -103,7 +103,7 @@ def test_of_planes_that_do_not_count_nothing_is_worked_out():
 
     stack, wanted = jnp.arange(1.0, 6.0), jnp.array([True, False, False, False, True])
 
-    def total(stack, otherwise=None, size=2):
+    def total(stack, otherwise=jnp.zeros_like, size=2):
         found = by_planes(doubled, stack, wanted=wanted, otherwise=otherwise, batch_size=size)
         return jnp.sum(found), found
 
@@ -113,11 +113,13 @@ def test_of_planes_that_do_not_count_nothing_is_worked_out():
     np.testing.assert_array_equal(found, [2, 0, 0, 0, 10])
     for size in (1, 2, 5):
         np.testing.assert_array_equal(total(stack, lambda plane: -plane, size)[1], [2, -2, -3, -4, 10])
-        np.testing.assert_array_equal(jax.grad(total, has_aux=True)(stack, None, size)[0], [2, 0, 0, 0, 2])
+        np.testing.assert_array_equal(jax.grad(total, has_aux=True)(stack, jnp.zeros_like, size)[0], [2, 0, 0, 0, 2])
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("shape", [(3, 0), (0, 3), (1, 2)])
 def test_no_planes_and_no_pixels(shape, batch_size):
-    stack, wanted = jnp.zeros(shape), jnp.ones(shape[0], bool)
-    assert by_planes(lambda plane, _: plane, stack, wanted=wanted, batch_size=batch_size).shape == shape
+    stack = jnp.zeros(shape)
+    choice = {"wanted": jnp.ones(shape[0], bool), "otherwise": jnp.zeros_like}
+    for given in ({}, choice):
+        assert by_planes(lambda plane, _: plane, stack, **given, batch_size=batch_size).shape == shape
