@@ -84,7 +84,8 @@ def projected(curvature: str) -> Callable[[Problem], Iterator[jax.Array]]:
             value, gradient = jax.value_and_grad(value_of)(shift)
             slopes = jax.jacfwd(reduced)(shift)
             matrix = slopes.T @ slopes if curvature == "Gauss-Newton" else jax.hessian(value_of)(shift)
-            update, state = transform.update(gradient, state, shift, value=value, curvature=matrix)
+            known = {"value": value, "curvature": matrix, "rounding": jnp.finfo(value.dtype).eps * value}
+            update, state = transform.update(gradient, state, shift, **known)
             return optax.apply_updates(shift, update), state
 
         shift = jnp.zeros(2)

@@ -260,6 +260,20 @@ def test_float64_without_x64_is_one_clear_error():
         reduce(**_arguments(), options=OPTIONS)
 
 
+@pytest.mark.parametrize("options", [OPTIONS, Options.official()], ids=["default", "official"])
+@pytest.mark.parametrize("wide", [("science",), ("science", "references")])
+def test_images_may_be_wider_than_their_errors(options, wide):
+    """As where a companion of float64 is taken from exposures of float32: products have the dtype of the images."""
+    arguments = _arguments()
+    static = {name: arguments.pop(name) for name in ("output_shape", "window")}
+    arguments = jax.tree.map(lambda a: a.astype(jnp.float32) if a.dtype == jnp.float64 else a, arguments)
+    for name in wide:
+        cube = arguments[name]
+        arguments[name] = eqx.tree_at(lambda c: c.sci, cube, cube.sci.astype(jnp.float64))
+    made = jax.eval_shape(lambda given: reduce(**given, **static, options=options), arguments)
+    assert made.psfsub.sci.dtype == made.i2d.sci.dtype == jnp.float64
+
+
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match="psf_mask has shape"):
         reduce(**_arguments() | {"psf_mask": jnp.ones((3, 3))}, options=OPTIONS)

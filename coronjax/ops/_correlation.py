@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
+_ROUNDING = 64  # errors of values, in rounding errors of the sum of squares of the coefficients: 3 are usual
+
 
 class Series(eqx.Module):
     r"""$f(s) = u(s_y)^T K\, u(s_x)$ with $u(s) = (\cos \omega s, \sin \omega s)$ over the frequencies of an axis."""
@@ -19,6 +21,7 @@ class Series(eqx.Module):
     coefficients: Float[Array, "2*j 2*k"]  # K; cosines first
     omega_y: Float[Array, " j"]  # radians per pixel, at least 0
     omega_x: Float[Array, " k"]  # likewise
+    rounding: Float[Array, ""]  # by how much rounding may put values wrong
 
     def derivatives(self, shift: Float[Array, "2"]) -> tuple[Float[Array, ""], Float[Array, "2"], Float[Array, "2 2"]]:
         """Value, gradient and Hessian at `shift` = (sx, sy)."""
@@ -110,5 +113,6 @@ def _series(
     # With the cosine of a row goes what is even in it, with the sine what is odd.
     parts = jnp.concatenate([positive + negative, -1j * (positive - negative)])
     table = jnp.concatenate([parts.real, parts.imag], axis=1)
-    omegas = (2 * np.pi * np.arange(half) / ny, 2 * np.pi * np.arange(len(weights)) / nx)
-    return Series(table, *(jnp.asarray(omega, real) for omega in omegas))
+    omega_y, omega_x = (jnp.asarray(2 * np.pi * np.arange(m) / n, real) for m, n in ((half, ny), (len(weights), nx)))
+    rounding = _ROUNDING * jnp.finfo(real).eps * jnp.sqrt(jnp.sum(table**2))
+    return Series(table, omega_y, omega_x, rounding)

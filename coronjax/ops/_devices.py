@@ -127,7 +127,11 @@ def by_planes(
         batch_size = suited(few, max(few, _VALUES // max(values, 1)))
 
     def work(own: tuple, shared: Any) -> Any:
-        return _in_batches(lambda plane: one(plane, shared), own, otherwise, batch_size)
+        def own_one(plane: Any) -> Any:
+            return one(plane, shared)
+
+        stand_in = None if otherwise is None else _of_dtypes(otherwise, own_one, own[0])
+        return _in_batches(own_one, own, stand_in, batch_size)
 
     own, mesh = (stacks, wanted), _mesh_of(stacks)
     if mesh is None:
@@ -155,6 +159,13 @@ def whole(tree: Any) -> Any:
     if mesh is None or AxisType.Explicit in mesh.axis_types:
         return tree if mesh is None else _everywhere(tree, mesh)
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def _of_dtypes(otherwise: Callable[[Any], Any], one: Callable[[Any], Any], stacks: Any) -> Callable[[Any], Any]:
+    """`otherwise`, in the dtypes of `one`."""
+    plane = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), stacks)
+    like = jax.eval_shape(one, plane)
+    return lambda plane: jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), otherwise(plane), like)
 
 
 def _in_batches(

@@ -12,19 +12,26 @@ from jaxtyping import Array, Bool, Float, Int
 if TYPE_CHECKING:
     import optax
 
-Derivatives = tuple[Array, Array, Array]  # value, gradient, Hessian
 Seen = TypeVar("Seen")
 
 MAX_STEP = 0.5  # pixels
+_LONGEST = 0.01  # pixels, of a step that is none
+
+
+class Objective(NamedTuple):
+    """What is to be minimised, at a point."""
+
+    value: Float[Array, ""]
+    gradient: Float[Array, "2"]
+    curvature: Float[Array, "2 2"]
+    rounding: Float[Array, ""]  # by how much values may differ that are the same but for rounding
 
 
 class NewtonState(NamedTuple):
     """The best point so far, what is known there, and how far the last step went from it."""
 
     params: Float[Array, "2"]
-    value: Float[Array, ""]
-    gradient: Float[Array, "2"]
-    curvature: Float[Array, "2 2"]
+    there: Objective
     radius: Float[Array, ""]
     step_size: Float[Array, ""]
     length: Float[Array, ""]  # of that step before it was cut
@@ -59,8 +66,8 @@ def damped_newton(max_step: float = MAX_STEP) -> "optax.GradientTransformationEx
     around a minimum, where convergence is quadratic. The step is cut at a radius. A point that is worse than the best
     one is left again: the next step starts from the best one and goes a quarter as far; else the radius doubles.
 
-    `update` takes the objective's `value` and `curvature` (Hessian, or Gauss-Newton matrix) at `params` besides its
-    gradient; the parameters are one array of two.
+    `update` takes the objective's `value`, `curvature` (Hessian, or Gauss-Newton matrix) and `rounding` (by how much
+    values may differ that are the same) at `params` besides its gradient; the parameters are one array of two.
 
     Args:
         max_step: first and longest radius, in the unit of the parameters.
@@ -72,46 +79,51 @@ def damped_newton(max_step: float = MAX_STEP) -> "optax.GradientTransformationEx
     """
     import optax  # here, since registering needs none of it, and it takes a tenth of a second
 
-    return optax.GradientTransformationExtraArgs(partial(_begin, max_step=max_step), partial(_step, max_step=max_step))
+    def update(
+        gradient: Array, state: NewtonState, params: Array, *, value: Array, curvature: Array, rounding: Array
+    ) -> tuple[Array, NewtonState]:
+        return _step(Objective(value, gradient, curvature, rounding), state, params, max_step)
+
+    return optax.GradientTransformationExtraArgs(partial(_begin, max_step=max_step), update)
 
 
-def _begin(params: Array, *, max_step: float) -> NewtonState:
+def _begin(params: Array, max_step: float) -> NewtonState:
     one = jnp.ones((), params.dtype)
-    identity = jnp.eye(2, dtype=params.dtype)
     far = one * jnp.inf
-    return NewtonState(params, far, jnp.zeros_like(params), identity, one * max_step, far, far, far)
+    worst = Objective(far, jnp.zeros_like(params), jnp.eye(2, dtype=params.dtype), 0 * one)
+    return NewtonState(params, worst, one * max_step, far, far, far)
 
 
-def _step(
-    gradient: Array, state: NewtonState, params: Array, *, value: Array, curvature: Array, max_step: float
-) -> tuple[Array, NewtonState]:
-    better = value <= state.value + _rounding(value)
-    best = state._replace(params=params, value=value, gradient=gradient, curvature=curvature)
+def _step(here: Objective, state: NewtonState, params: Array, max_step: float) -> tuple[Array, NewtonState]:
+    better = here.value <= state.there.value + here.rounding
+    best = state._replace(params=params, there=here)
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), best, state)
-    low, _ = eigenvalues(best.curvature)
-    positive = best.curvature + jnp.maximum(-2 * low, 0) * jnp.eye(2, dtype=params.dtype)
-    step = -symmetric_times(inverse(positive), best.gradient)
+    low, _ = eigenvalues(best.there.curvature)
+    positive = best.there.curvature + jnp.maximum(-2 * low, 0) * jnp.eye(2, dtype=params.dtype)
+    step = -symmetric_times(inverse(positive), best.there.gradient)
     radius = jnp.where(better, best.radius, best.step_size / 4)
-    length, decrease = jnp.sqrt(jnp.sum(step**2)), -jnp.sum(best.gradient * step) / 2
+    length, decrease = jnp.sqrt(jnp.sum(step**2)), -jnp.sum(best.there.gradient * step) / 2
     step = step * (radius / jnp.maximum(length, radius))
     size, radius = jnp.minimum(length, radius), jnp.minimum(2 * radius, max_step)
     best = best._replace(step_size=size, radius=radius, length=length, decrease=decrease)
     return best.params + step - params, best
 
 
-def _rounding(value: Array) -> Array:
-    """By how much values of the objective may differ that are the same but for rounding."""
-    return 64 * jnp.finfo(value.dtype).eps * jnp.abs(value)
+def _tolerance(there: Objective) -> Array:
+    """The length of a step that is none, pixels: the gradient is about as uncertain as the value, per pixel."""
+    eps = jnp.finfo(there.value.dtype).eps
+    uncertain = there.rounding / (4 * jnp.maximum(jnp.abs(there.value), eps))
+    return jnp.clip(uncertain, jnp.sqrt(eps), _LONGEST)
 
 
 def minimise(
     look: Callable[[Array], Seen],
-    objective: Callable[[Seen], Derivatives],
+    objective: Callable[[Seen], Objective],
     start: Array,
     unseen: Seen,
     max_iterations: int | Array,
 ) -> Minimum[Seen]:
-    """Run `damped_newton` until a step would be shorter than the square root of the rounding error.
+    """Run `damped_newton` until a step would be shorter than the square root of the rounding error, or lost in it.
 
     That step is left to the caller: convergence is quadratic, so the point that it reaches is as good as rounding
     allows. A step may also be short because no point near the best one is better, as on a ridge: that has converged
@@ -119,7 +131,7 @@ def minimise(
 
     Args:
         look: what there is to see at a point.
-        objective: value, gradient and Hessian from that.
+        objective: what is minimised, from that, with the Hessian as its curvature.
         start: first point.
         unseen: anything of the form of what is seen.
         max_iterations: most steps; traced. The start is looked at in any case.
@@ -127,26 +139,22 @@ def minimise(
     Returns:
         `Minimum`; without convergence it is the best point seen.
     """
-    tolerance = jnp.sqrt(jnp.finfo(start.dtype).eps)
 
     def iterate(search: _Search[Seen]) -> _Search[Seen]:
         seen = look(search.params)
-        value, gradient, curvature = objective(seen)
-        step, state = _step(
-            *(gradient, search.state, search.params), value=value, curvature=curvature, max_step=MAX_STEP
-        )
+        step, state = _step(objective(seen), search.state, search.params, MAX_STEP)
         best = jnp.all(state.params == search.params)
         seen = jax.tree.map(lambda new, old: jnp.where(best, new, old), seen, search.seen)
         steps = search.steps + 1
-        on = (state.step_size > tolerance) & (steps < max_iterations)  # false where NaN
+        on = (state.step_size > _tolerance(state.there)) & (steps < max_iterations)  # false where NaN
         return _Search(search.params + step, state, seen, steps, ~on)
 
     none = jnp.zeros((), jnp.int32)
-    first = _Search(start, _begin(start, max_step=MAX_STEP), unseen, none, jnp.zeros((), bool))
+    first = _Search(start, _begin(start, MAX_STEP), unseen, none, jnp.zeros((), bool))
     end = jax.lax.while_loop(lambda search: ~search.ended, iterate, first)
-    final = end.state
-    near = (final.length <= tolerance) | (final.decrease <= _rounding(final.value))
-    converged = (final.step_size <= tolerance) & near & jnp.isfinite(final.value)
+    final, tolerance = end.state, _tolerance(end.state.there)
+    near = (final.length <= tolerance) | (final.decrease <= final.there.rounding)
+    converged = (final.step_size <= tolerance) & near & jnp.isfinite(final.there.value)
     return Minimum(final.params, end.seen, converged, jnp.minimum(end.steps, max_iterations))
 
 

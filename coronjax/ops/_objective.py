@@ -14,7 +14,11 @@ from ._correlation import (
     product_series,
     square_spectrum,
 )
-from ._newton import Derivatives, Minimum, eigenvalues, inverse, minimise, symmetric_times
+from ._newton import Minimum, Objective, eigenvalues, inverse, minimise, symmetric_times
+
+Derivatives = tuple[Array, Array, Array]  # value, gradient, Hessian
+
+_VAGUE = 0.2  # share by which the energy of the moving image may be uncertain where a minimum can still be found
 
 
 class Moving(NamedTuple):
@@ -106,13 +110,14 @@ def solve(
     def look(shift: Array) -> tuple[Derivatives, Derivatives]:
         return product.derivatives(shift), _power(weighted, shift)
 
-    def objective(seen: tuple[Derivatives, Derivatives]) -> Derivatives:
-        value, gradient, curvature = _projected(*seen)
-        return value / unit, gradient / unit, curvature / unit
+    def objective(seen: tuple[Derivatives, Derivatives]) -> Objective:
+        return Objective(*(a / unit for a in _projected(*seen, product.rounding, weighted.power.rounding)))
 
     zeros = jnp.zeros((), start.dtype), jnp.zeros(2, start.dtype), jnp.zeros((2, 2), start.dtype)
     minimum = minimise(look, objective, start, (zeros, zeros), max_iterations)
-    found = _describe(minimum, (minimum.seen[1][0] > weighted.floor) & (energy > floor))
+    power = minimum.seen[1][0]
+    found = _describe(minimum, (power > weighted.floor) & (energy > floor))
+    found = found._replace(converged=found.converged & (weighted.power.rounding < _VAGUE * power))
     return found if weighted.mean is None else found._replace(means=_means(moving, weighted, found.shift))
 
 
@@ -163,15 +168,18 @@ def _integer_shifts(n: int, search: int | None) -> np.ndarray:
     return np.arange(-reach, min(reach + 1, n - reach))
 
 
-def _projected(cross: Derivatives, power: Derivatives) -> Derivatives:
-    """Half the objective with the scale eliminated, less a constant: -c^2 / 2q, its gradient and Hessian."""
+def _projected(cross: Derivatives, power: Derivatives, cross_rounding: Array, power_rounding: Array) -> Objective:
+    """Half the objective with the scale eliminated, less a constant: -c^2 / 2q."""
     (c, dc, ddc), (q, dq, ddq) = cross, power
     q = jnp.where(q > 0, q, 1)
     scale = c / q
+    value = -scale * c / 2
     slope = (dc - scale * dq) / q  # of the scale
     gradient = -scale * (dc - scale * dq / 2)
     curvature = -scale * (ddc - scale * ddq / 2) - q * slope[:, None] * slope
-    return jnp.where(c > 0, -scale * c / 2, 0), gradient, curvature
+    rounding = jnp.abs(scale) * cross_rounding + scale**2 / 2 * power_rounding
+    rounding = rounding + 64 * jnp.finfo(value.dtype).eps * jnp.abs(value)
+    return Objective(jnp.where(c > 0, value, 0), gradient, curvature, rounding)
 
 
 def _describe(minimum: Minimum[tuple[Derivatives, Derivatives]], structured: Array) -> Solution:

@@ -52,6 +52,7 @@ def predict_star(
     usable = (exposure.dq & jnp.uint32(DQ.DO_NOT_USE.value)) == 0
     usable = usable & exposure.valid[:, None, None] & jnp.isfinite(exposure.sci) & jnp.isfinite(exposure.err)
     target, error = nanmedian(exposure.sci, usable), nanmedian(exposure.err, usable)
+    median, target, error = (jnp.asarray(a, jnp.result_type(median, target, error)) for a in (median, target, error))
     known = jnp.isfinite(median)
     peak = jnp.max(jnp.where(known, jnp.abs(jax.lax.stop_gradient(median)), 0))
     star = jnp.where(known, median, 0) / jnp.where(peak > 0, peak, 1)

@@ -2,24 +2,28 @@
 
 import jax.numpy as jnp
 
-from coronjax.ops._newton import minimise
+from coronjax.ops._newton import Objective, minimise
+
+ROUNDING = 64 * jnp.finfo(float).eps
 
 
-def _bowl(p: jnp.ndarray) -> tuple:
+def _bowl(p: jnp.ndarray) -> Objective:
     """A paraboloid with its minimum at (0.3, -0.2)."""
     off = p - jnp.array([0.3, -0.2])
-    return jnp.sum(off**2), 2 * off, 2 * jnp.eye(2)
+    value = jnp.sum(off**2)
+    return Objective(value, 2 * off, 2 * jnp.eye(2), ROUNDING * value)
 
 
-def _cone(p: jnp.ndarray) -> tuple:
+def _cone(p: jnp.ndarray) -> Objective:
     """Least at the origin, where its gradient is one: no step of the model leads downhill."""
-    return jnp.sqrt(jnp.sum(p**2)), jnp.array([1.0, 0.0]), jnp.eye(2)
+    value = jnp.sqrt(jnp.sum(p**2))
+    return Objective(value, jnp.array([1.0, 0.0]), jnp.eye(2), ROUNDING * value)
 
 
-def _noisy(p: jnp.ndarray) -> tuple:
+def _noisy(p: jnp.ndarray) -> Objective:
     """Newton's step from the origin is longer than the tolerance, and rounding makes every other point worse."""
     off = p - jnp.array([5e-8, 0.0])
-    return 1 + 1e-12 * jnp.any(p != 0), 2 * off, 2 * jnp.eye(2)
+    return Objective(1 + 1e-12 * jnp.any(p != 0), 2 * off, 2 * jnp.eye(2), jnp.array(ROUNDING))
 
 
 def _found(objective, max_iterations: int = 200):
