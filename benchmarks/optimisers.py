@@ -84,7 +84,7 @@ def projected(curvature: str) -> Callable[[Problem], Iterator[jax.Array]]:
             value, gradient = jax.value_and_grad(value_of)(shift)
             slopes = jax.jacfwd(reduced)(shift)
             matrix = slopes.T @ slopes if curvature == "Gauss-Newton" else jax.hessian(value_of)(shift)
-            known = {"value": value, "curvature": matrix, "rounding": jnp.finfo(value.dtype).eps * value}
+            known = {"value": value, "curvature": matrix, "rounding": 64 * jnp.finfo(value.dtype).eps * value}
             update, state = transform.update(gradient, state, shift, **known)
             return optax.apply_updates(shift, update), state
 

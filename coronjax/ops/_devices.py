@@ -115,7 +115,8 @@ def by_planes(
         stacks: pytree of arrays `[plane ...]`.
         shared: as in `by_pixels`.
         wanted: planes that count, all by default. Where none of a few do, nothing is worked out.
-        otherwise: makes of a plane what stands for it where it does not count; goes with `wanted`.
+        otherwise: makes of a plane what stands for it where it does not count, in floats of any width; goes with
+            `wanted`.
         few: planes that a processor works on at once where nothing else is said; accelerators then take many.
         batch_size: planes worked on at once, at most: bounds the memory.
 
@@ -162,10 +163,15 @@ def whole(tree: Any) -> Any:
 
 
 def _of_dtypes(otherwise: Callable[[Any], Any], one: Callable[[Any], Any], stacks: Any) -> Callable[[Any], Any]:
-    """`otherwise`, in the dtypes of `one`."""
+    """`otherwise`, with floats as wide as `one` makes them of inputs of several widths."""
+
+    def widened(array: Array, like: jax.ShapeDtypeStruct) -> Array:
+        floats = jnp.issubdtype(array.dtype, jnp.floating) and jnp.issubdtype(like.dtype, jnp.floating)
+        return array.astype(like.dtype) if floats else array
+
     plane = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), stacks)
     like = jax.eval_shape(one, plane)
-    return lambda plane: jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), otherwise(plane), like)
+    return lambda plane: jax.tree.map(widened, otherwise(plane), like)
 
 
 def _in_batches(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Seen = TypeVar("Seen")
 
 MAX_STEP = 0.5  # pixels
-_LONGEST = 0.01  # pixels, of a step that is none
+_VAGUE = 0.02  # pixels: a minimum of which the place is less certain has not been found
 
 
 class Objective(NamedTuple):
@@ -28,7 +28,7 @@ class Objective(NamedTuple):
 
 
 class NewtonState(NamedTuple):
-    """The best point so far, what is known there, and how far the last step went from it."""
+    """The best point so far but for rounding, what is known there, and how far the last step went from it."""
 
     params: Float[Array, "2"]
     there: Objective
@@ -64,7 +64,8 @@ def damped_newton(max_step: float = MAX_STEP) -> "optax.GradientTransformationEx
 
     with $\lambda$ the eigenvalues of the curvature $H$; $\nu$ is the safeguard of Levenberg and Marquardt, and zero
     around a minimum, where convergence is quadratic. The step is cut at a radius. A point that is worse than the best
-    one is left again: the next step starts from the best one and goes a quarter as far; else the radius doubles.
+    one, and not by rounding alone, is left again: the next step starts from the best one and goes a quarter as far;
+    else the radius doubles.
 
     `update` takes the objective's `value`, `curvature` (Hessian, or Gauss-Newton matrix) and `rounding` (by how much
     values may differ that are the same) at `params` besides its gradient; the parameters are one array of two.
@@ -109,11 +110,13 @@ def _step(here: Objective, state: NewtonState, params: Array, max_step: float) -
     return best.params + step - params, best
 
 
-def _tolerance(there: Objective) -> Array:
-    """The length of a step that is none, pixels: the gradient is about as uncertain as the value, per pixel."""
-    eps = jnp.finfo(there.value.dtype).eps
-    uncertain = there.rounding / (4 * jnp.maximum(jnp.abs(there.value), eps))
-    return jnp.clip(uncertain, jnp.sqrt(eps), _LONGEST)
+def _uncertainty(there: Objective) -> Array:
+    """How far the minimum may be from where a step leads, by the rounding of the gradient.
+
+    Of the allowance for values about an eighth is usual, and slopes per pixel are as uncertain as values.
+    """
+    curvature = jnp.abs(eigenvalues(there.curvature)[0])
+    return there.rounding / (8 * jnp.maximum(curvature, jnp.finfo(curvature.dtype).tiny))
 
 
 def minimise(
@@ -137,8 +140,9 @@ def minimise(
         max_iterations: most steps; traced. The start is looked at in any case.
 
     Returns:
-        `Minimum`; without convergence it is the best point seen.
+        `Minimum`; without convergence it is the best point seen but for rounding.
     """
+    least = jnp.sqrt(jnp.finfo(start.dtype).eps)
 
     def iterate(search: _Search[Seen]) -> _Search[Seen]:
         seen = look(search.params)
@@ -146,15 +150,18 @@ def minimise(
         best = jnp.all(state.params == search.params)
         seen = jax.tree.map(lambda new, old: jnp.where(best, new, old), seen, search.seen)
         steps = search.steps + 1
-        on = (state.step_size > _tolerance(state.there)) & (steps < max_iterations)  # false where NaN
+        on = (state.step_size > jnp.clip(_uncertainty(state.there), least, _VAGUE)) & (
+            steps < max_iterations
+        )  # false where NaN
         return _Search(search.params + step, state, seen, steps, ~on)
 
     none = jnp.zeros((), jnp.int32)
     first = _Search(start, _begin(start, MAX_STEP), unseen, none, jnp.zeros((), bool))
     end = jax.lax.while_loop(lambda search: ~search.ended, iterate, first)
-    final, tolerance = end.state, _tolerance(end.state.there)
+    final, uncertainty = end.state, _uncertainty(end.state.there)
+    tolerance = jnp.clip(uncertainty, least, _VAGUE)
     near = (final.length <= tolerance) | (final.decrease <= final.there.rounding)
-    converged = (final.step_size <= tolerance) & near & jnp.isfinite(final.there.value)
+    converged = (final.step_size <= tolerance) & near & (uncertainty < _VAGUE) & jnp.isfinite(final.there.value)
     return Minimum(final.params, end.seen, converged, jnp.minimum(end.steps, max_iterations))
 
 

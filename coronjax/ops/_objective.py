@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int
 
 from ._correlation import (
+    ROUNDING,
     Series,
     SquareSpectrum,
     integer_products,
@@ -17,8 +18,6 @@ from ._correlation import (
 from ._newton import Minimum, Objective, eigenvalues, inverse, minimise, symmetric_times
 
 Derivatives = tuple[Array, Array, Array]  # value, gradient, Hessian
-
-_VAGUE = 0.2  # share by which the energy of the moving image may be uncertain where a minimum can still be found
 
 
 class Moving(NamedTuple):
@@ -115,9 +114,7 @@ def solve(
 
     zeros = jnp.zeros((), start.dtype), jnp.zeros(2, start.dtype), jnp.zeros((2, 2), start.dtype)
     minimum = minimise(look, objective, start, (zeros, zeros), max_iterations)
-    power = minimum.seen[1][0]
-    found = _describe(minimum, (power > weighted.floor) & (energy > floor))
-    found = found._replace(converged=found.converged & (weighted.power.rounding < _VAGUE * power))
+    found = _describe(minimum, (minimum.seen[1][0] > weighted.floor) & (energy > floor))
     return found if weighted.mean is None else found._replace(means=_means(moving, weighted, found.shift))
 
 
@@ -169,7 +166,10 @@ def _integer_shifts(n: int, search: int | None) -> np.ndarray:
 
 
 def _projected(cross: Derivatives, power: Derivatives, cross_rounding: Array, power_rounding: Array) -> Objective:
-    """Half the objective with the scale eliminated, less a constant: -c^2 / 2q."""
+    """Half the objective with the scale eliminated, less a constant: -c^2 / 2q.
+
+    Of what a pedestal takes off the power the rounding is negligible: nothing is squared there.
+    """
     (c, dc, ddc), (q, dq, ddq) = cross, power
     q = jnp.where(q > 0, q, 1)
     scale = c / q
@@ -177,8 +177,8 @@ def _projected(cross: Derivatives, power: Derivatives, cross_rounding: Array, po
     slope = (dc - scale * dq) / q  # of the scale
     gradient = -scale * (dc - scale * dq / 2)
     curvature = -scale * (ddc - scale * ddq / 2) - q * slope[:, None] * slope
-    rounding = jnp.abs(scale) * cross_rounding + scale**2 / 2 * power_rounding
-    rounding = rounding + 64 * jnp.finfo(value.dtype).eps * jnp.abs(value)
+    rounding = jnp.abs(scale) * (cross_rounding + jnp.abs(scale) / 2 * power_rounding)
+    rounding = rounding + ROUNDING * jnp.finfo(value.dtype).eps * jnp.abs(value)
     return Objective(jnp.where(c > 0, value, 0), gradient, curvature, rounding)
 
 

@@ -1,6 +1,7 @@
 """Whether a minimisation says truly that it has converged."""
 
 import jax.numpy as jnp
+import pytest
 
 from coronjax.ops._newton import Objective, minimise
 
@@ -44,6 +45,24 @@ def test_a_radius_that_shrinks_to_nothing_is_no_convergence():
 
 def test_what_rounding_hides_is_converged():
     assert bool(_found(_noisy).converged)
+
+
+@pytest.mark.parametrize(("rounding", "converged"), [(0.1, True), (0.4, False)])
+def test_a_minimum_lost_in_rounding_is_not_found(rounding, converged):
+    """The gradient is uncertain by an eighth of that per pixel, the curvature two: 0.006 and 0.025 pixel."""
+    found = _found(lambda p: _bowl(p)._replace(rounding=jnp.array(rounding)))
+    assert bool(found.converged) == converged
+
+
+def test_what_rounding_makes_worse_is_accepted():
+    """The gradient leads to the minimum where values are the noise of a large sum."""
+
+    def noisy(p):
+        return _bowl(p)._replace(value=jnp.sum(jnp.abs(p)) * 1e-3, rounding=jnp.array(1e-3))
+
+    found = _found(noisy)
+    assert bool(found.converged)
+    assert jnp.allclose(found.params, jnp.array([0.3, -0.2]), atol=1e-4)
 
 
 def test_too_few_steps_are_no_convergence():
