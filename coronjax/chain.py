@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .alignment import Circumstances
-from .cube import VARIANCES, Cube
+from .cube import VARIANCES, Cube, of_one_dtype
 from .errors import PrecisionError
 from .frames import Frames, flag_all, prepare
 from .ops import overlap_window, resample, stack_references
@@ -167,7 +167,7 @@ def _scale_ratio(options: Options) -> float:
 
 def _make_ready(given: _Given) -> _Ready:
     """Outliers flagged, references stacked, bad pixels repaired."""
-    references, science = flag_all(given.references, given.science, given.options)
+    references, science = flag_all(of_one_dtype(given.references), of_one_dtype(given.science), given.options)
     science = whole(science)  # references may lie divided over devices; what belongs to one exposure does not
     stack = stack_references(references)
     planes, targets = prepare((stack, science), zero_non_science=given.zero_non_science, options=given.options)

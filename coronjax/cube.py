@@ -100,6 +100,28 @@ class Cube(eqx.Module):
     var_flat: Float[Array, "*planes y x"] | None = None
 
 
+def of_one_dtype(cube: Cube) -> Cube:
+    """Take errors and variances to the dtype of the values.
+
+    Args:
+        cube: with floats of any dtypes.
+
+    Returns:
+        A cube whose floats have the dtype of `sci`.
+
+    Example:
+        >>> sci = jnp.ones((1, 2, 2), jnp.float32)
+        >>> cube = Cube(sci, sci.astype(float), jnp.zeros((1, 2, 2), jnp.uint32), jnp.ones(1, bool))
+        >>> of_one_dtype(cube).err.dtype
+        dtype('float32')
+    """
+    fields: dict[str, Any] = {}
+    for name in ("err", *VARIANCES):
+        array = getattr(cube, name)
+        fields[name] = None if array is None else array.astype(cube.sci.dtype)
+    return dataclasses.replace(cube, **fields)
+
+
 def match_nans_and_flags(cube: Cube) -> Cube:
     """Make NaN and DO_NOT_USE agree: a pixel with either has both, in every array.
 

@@ -115,7 +115,7 @@ def by_planes(
         stacks: pytree of arrays `[plane ...]`.
         shared: as in `by_pixels`.
         wanted: planes that count, all by default. Where none of a few do, nothing is worked out.
-        otherwise: makes of a plane what stands for it where it does not count, in floats of any width; goes with
+        otherwise: makes of a plane what stands for it where it does not count, in the dtypes of `one`; goes with
             `wanted`.
         few: planes that a processor works on at once where nothing else is said; accelerators then take many.
         batch_size: planes worked on at once, at most: bounds the memory.
@@ -128,11 +128,7 @@ def by_planes(
         batch_size = suited(few, max(few, _VALUES // max(values, 1)))
 
     def work(own: tuple, shared: Any) -> Any:
-        def own_one(plane: Any) -> Any:
-            return one(plane, shared)
-
-        stand_in = None if otherwise is None else _of_dtypes(otherwise, own_one, own[0])
-        return _in_batches(own_one, own, stand_in, batch_size)
+        return _in_batches(lambda plane: one(plane, shared), own, otherwise, batch_size)
 
     own, mesh = (stacks, wanted), _mesh_of(stacks)
     if mesh is None:
@@ -160,18 +156,6 @@ def whole(tree: Any) -> Any:
     if mesh is None or AxisType.Explicit in mesh.axis_types:
         return tree if mesh is None else _everywhere(tree, mesh)
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
-
-
-def _of_dtypes(otherwise: Callable[[Any], Any], one: Callable[[Any], Any], stacks: Any) -> Callable[[Any], Any]:
-    """`otherwise`, with floats as wide as `one` makes them of inputs of several widths."""
-
-    def widened(array: Array, like: jax.ShapeDtypeStruct) -> Array:
-        floats = jnp.issubdtype(array.dtype, jnp.floating) and jnp.issubdtype(like.dtype, jnp.floating)
-        return array.astype(like.dtype) if floats else array
-
-    plane = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), stacks)
-    like = jax.eval_shape(one, plane)
-    return lambda plane: jax.tree.map(widened, otherwise(plane), like)
 
 
 def _in_batches(

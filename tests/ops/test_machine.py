@@ -116,18 +116,6 @@ def test_of_planes_that_do_not_count_nothing_is_worked_out():
         np.testing.assert_array_equal(jax.grad(total, has_aux=True)(stack, jnp.zeros_like, size)[0], [2, 0, 0, 0, 2])
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_what_stands_for_a_plane_has_the_dtypes_of_the_work(size):
-    stack, wanted = jnp.ones(3, jnp.float32), jnp.array([True, False, False])
-
-    def doubled(plane, factor):
-        return plane * factor
-
-    found = by_planes(doubled, stack, jnp.float64(2), wanted=wanted, otherwise=lambda plane: plane, batch_size=size)
-    assert found.dtype == jnp.float64
-    np.testing.assert_array_equal(found, [2, 1, 1])
-
-
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("shape", [(3, 0), (0, 3), (1, 2)])
 def test_no_planes_and_no_pixels(shape, batch_size):
