@@ -21,6 +21,7 @@ from .ops import (
     unregistered,
 )
 from .ops._devices import by_planes
+from .ops._root import root
 from .options import Options
 
 _COMMON = 0.5  # share of the references in which a pixel is measured for it to take part in any registration
@@ -66,7 +67,7 @@ def blurred(science: Cube, frames: Frames, sigma: Array, options: Options) -> tu
 
     moved = by_planes(move, (frames.image, frames.variance, frames.dq, frames.measured), sigma)
     bad = (moved.dq & jnp.uint32(DQ.DO_NOT_USE.value)) != 0
-    fields = {"sci": moved.image, "err": jnp.sqrt(moved.variance)}
+    fields = {"sci": moved.image, "err": root(moved.variance)}
     for name in VARIANCES:
         variance = getattr(science, name)
         if variance is not None:

@@ -14,6 +14,7 @@ from .cube import DQ, Cube
 from .frames import Frames
 from .ops import KlipResult, Registration, SharedNoise, fit_pixels, klip, references_variance, speckle_variance
 from .ops._devices import by_each, whole
+from .ops._root import root
 from .options import Options
 from .reduction import Aligned, Subtraction
 
@@ -103,7 +104,7 @@ def remove_star(
     dq = None if options.align_refs.use_repaired else aligned.dq
     # One zone, the whole frame.
     return Removed(
-        Aligned(images, jnp.sqrt(aligned.variance).astype(dtype), dq),
+        Aligned(images, root(aligned.variance).astype(dtype), dq),
         psfsub,
         shared,
         Subtraction(
@@ -158,7 +159,7 @@ def _psfsub(
     if not skipped:
         used = ~bad & valid_science[:, None, None]
         speckles = by_each(_speckles, residual, frames.image - residual, detector, references, used, known)
-    err = jnp.sqrt(jnp.where(bad, 1, detector + references + speckles))
+    err = root(jnp.where(bad, 1, detector + references + speckles))
     sci, err = (jnp.where(bad, jnp.nan, array).astype(dtype) for array in (residual, err))
     return eqx.tree_at(lambda c: (c.sci, c.err, c.dq), science, (sci, err, dq)), SharedNoise(references, speckles)
 

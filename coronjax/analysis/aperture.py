@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..ops import APERTURE_RADII, aperture_mask
+from ..ops._root import root
 
 
 def aperture_sum(
@@ -69,11 +70,11 @@ def aperture_error(
     total = jnp.asarray(correlation) ** 2 * jnp.sum(mask * jnp.where(good, variance, 0)) * factor
     if speckles is not None:
         known = good & (speckles > 0)
-        spread = mask * jnp.where(known, jnp.sqrt(jnp.where(known, speckles, 1)), 0)
+        spread = mask * root(jnp.where(known, speckles, 0))
         rows, columns = (_correlation(n, resolution, spread.dtype) for n in spread.shape)
         smooth = jnp.matmul(jnp.matmul(rows, spread, precision="highest"), columns, precision="highest")
         total += jnp.sum(spread * smooth) * factor**2
-    return jnp.where(total > 0, jnp.sqrt(jnp.where(total > 0, total, 1)), 0)
+    return root(total)
 
 
 def correlation_at(

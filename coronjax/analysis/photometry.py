@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..ops import correlate_speckles
+from ..ops._root import root
 
 REACH = 1.5  # radius of the filter, in widths
 
@@ -76,7 +77,7 @@ def companion_flux(
     mean = jnp.sum(jnp.where(usable, residuals, 0), axis=0) / many
     own = jnp.sum(jnp.where(usable, detector, 0), axis=0) / many**2
     shared = jnp.where(jnp.isfinite(references), references, 0)
-    deviation = _root(speckles)
+    deviation = root(jnp.where(jnp.isfinite(speckles), speckles, 0))
     y, x = (axis.astype(mean.dtype) for axis in jnp.indices(mean.shape))
     # The position says which pixels count; how the companion lies on them is the template's to say.
     position = jax.lax.stop_gradient(jnp.asarray(position, mean.dtype))
@@ -92,7 +93,7 @@ def companion_flux(
         jnp.sum(weight**2 * shared),
         jnp.sum(weight * deviation * correlate_speckles(weight * deviation, fwhm)),
     )
-    error = [_over(_root(part), norm, jnp.inf) for part in (parts[0] + parts[1] + parts[2], *parts)]
+    error = [_over(root(part), norm, jnp.inf) for part in (parts[0] + parts[1] + parts[2], *parts)]
     return Flux(_over(jnp.sum(weight * mean), norm), *error)
 
 
@@ -119,15 +120,10 @@ def combine_fluxes(fluxes: Flux) -> Flux:
     total = jnp.sum(weight)
 
     def together(errors: Array) -> Array:
-        return _over(_root(jnp.sum((weight * jnp.where(known, errors, 0)) ** 2)), total, jnp.inf)
+        return _over(root(jnp.sum((weight * jnp.where(known, errors, 0)) ** 2)), total, jnp.inf)
 
     parts = (fluxes.error, fluxes.detector, fluxes.references, fluxes.speckles)
     return Flux(_over(jnp.sum(weight * jnp.where(known, fluxes.value, 0)), total), *(together(part) for part in parts))
-
-
-def _root(square: Array) -> Array:
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
 def _over(above: Array, below: Array, otherwise: float = 0.0) -> Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..cube import DQ, Cube, match_nans_and_flags
+from ._root import root
 from .overlap import Overlap
 from .shared_noise import SharedNoise
 from .spread import spread
@@ -34,12 +35,6 @@ def variances_of(cube: Cube) -> list[Float[Array, "*planes y x"]]:
 def sound(variance: Float[Array, "*n"], used: Bool[Array, "*n"]) -> Float[Array, "*n"]:
     """The variance where it is one: used, positive and finite; else 0."""
     return jnp.where(used & (variance > 0) & jnp.isfinite(variance), variance, 0)
-
-
-def root(variance: Float[Array, "*n"], used: Bool[Array, "*n"]) -> Float[Array, "*n"]:
-    """The root of a variance where it is one, else 0, also of its derivative."""
-    positive = used & (variance > 0) & jnp.isfinite(variance)
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
 
 
 def is_reached(weight: Float[Array, "*n"]) -> Bool[Array, "*n"]:
@@ -85,7 +80,7 @@ def drizzled_plane(
     """
     usable, weight = usable_weights(plane, time, by_noise)
     values = weight * (jnp.where(usable, plane.sci, 0) - level)
-    errors = [root(v, usable) for v in variances_of(plane)]
+    errors = [root(sound(v, usable)) for v in variances_of(plane)]
     spreads = spread(table, jnp.stack([weight] + [weight * error for error in errors]))
     reached = is_reached(spreads[0])
     variances = (spreads[1:] / jnp.where(reached, spreads[0], 1)) ** 2

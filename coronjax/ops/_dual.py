@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ._root import root
 from ._zones import Stack, times
 from .spectral import eigenvalues, n_pairs, spectral_times
 from .subspace import Subspace, subspace
@@ -84,6 +85,4 @@ def _scatter(left: Array, valid: Array | None) -> Array:
     count = len(left) if valid is None else jnp.maximum(jnp.sum(valid), 1)
     counted = jnp.ones((len(left), 1), left.dtype) if valid is None else valid[:, None].astype(left.dtype)
     about = counted * (left - jnp.sum(counted * left, axis=0) / count)
-    variance = jnp.sum(about**2, axis=0) / count
-    positive = variance > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
+    return root(jnp.sum(about**2, axis=0) / count)

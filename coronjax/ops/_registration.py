@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Complex, Float, Int
 from ._newton import symmetric_times
 from ._objective import Moving, Solution, Weighted, prepare, solve, weigh, weighted_mean
 from ._registration_errors import block_sums, by_covariance, contraction, shifted_variance
+from ._root import root
 from .shift import shift_derivatives
 
 
@@ -109,7 +110,7 @@ def _polish(found: Solution, images: Images) -> Registration:
     moved = sum(d * image for d, image in zip(step, tangents, strict=True))
     residual = residual - jax.lax.stop_gradient(found.scale * weight * moved)
     total = jnp.sum(weight**2)
-    rms = _root(jnp.sum(residual**2) / jnp.where(total > 0, total, 1))
+    rms = root(jnp.sum(residual**2) / jnp.where(total > 0, total, 1))
     by_noise, by_mismatch, left_over = _errors(found, *jax.lax.stop_gradient((images, tangents, residual)))
     return Registration(
         shift=found.shift + step[:2],
@@ -148,9 +149,3 @@ def _errors(
     units = jnp.stack([1.0, 1.0, jnp.abs(found.scale)]).astype(residual.dtype)
     by_noise, by_rest = (jnp.where(found.determined, jnp.sqrt(square) * units, 0) for square in (noise, mismatch))
     return by_noise, by_rest, contraction(found, sums.normal)
-
-
-def _root(value: Array) -> Array:
-    """Square root with derivative 0 at 0; of NaN, NaN."""
-    positive = value > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), jax.lax.stop_gradient(value))

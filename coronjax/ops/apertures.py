@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._root import root
 from .overlap import Overlap
 from .spread import spread
 
@@ -54,13 +55,10 @@ def _corner_area(x: Array, y: Array, radius: Array) -> Array:
     right, up = jnp.where(x < 0, -1, 1), jnp.where(y < 0, -1, 1)  # never 0: nor is the derivative on an axis
     x, y = jnp.minimum(right * x, radius), jnp.minimum(up * y, radius)
     inside = x**2 + y**2 <= radius**2
-    chord_x, chord_y = _root(radius**2 - x**2), _root(radius**2 - y**2)
+    # As a product it is exactly 0 at the rim, where rounding of a difference of squares would be 1e-8 in its root.
+    chord_x, chord_y = root((radius - x) * (radius + x)), root((radius - y) * (radius + y))
     angle = jnp.arctan2(x, chord_x) - jnp.arctan2(chord_y, y)
     return right * up * jnp.where(inside, x * y, 0.5 * (x * chord_x + y * chord_y + radius**2 * angle))
-
-
-def _root(square: Array) -> Array:
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def at_apertures(table: Overlap, *, radii: tuple[float, ...] = APERTURE_RADII) -> Overlap:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..cube import Cube
-from ._contributions import detector_sums, drizzled_plane, root, sound
+from ._contributions import detector_sums, drizzled_plane, sound
+from ._root import root
 from ._sky_flags import add_flags, init_flags
 from .overlap import Overlap
 from .shared_noise import SharedNoise
@@ -192,5 +193,5 @@ def _add_shared(sums: SharedNoise, table: Overlap, shared: SharedNoise, weight: 
         references = references + spread(squared(table), weight**2 * variance)
     if speckles is not None and shared.speckles is not None:
         # Alike in neighbouring pixels: their roots add up.
-        speckles = speckles + spread(table, weight * root(shared.speckles.astype(weight.dtype), used)) ** 2
+        speckles = speckles + spread(table, weight * root(sound(shared.speckles.astype(weight.dtype), used))) ** 2
     return SharedNoise(references, speckles)

@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from ..cube import Cube
 from ..options import Resample
-from ._contributions import is_reached, root
+from ._contributions import is_reached, sound
+from ._root import root
 from ._sky_flags import dominant_flags
 from .apertures import at_apertures, correlation_factors
 from .drizzle import DrizzleSums, add_exposure, drizzle_init
@@ -194,7 +195,7 @@ def drizzle_finish(
         correlation = correlation_factors(tables, noise, sums.weight, own)
     return Resampled(
         sci=sci,
-        err=jnp.where(known, root(together, known), jnp.nan) if some else unknown,
+        err=jnp.where(known, root(sound(together, known)), jnp.nan) if some else unknown,
         weight=sums.weight,
         context=sums.context,
         var_poisson=variances[0],

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ._root import root
+
 BORDER = 32  # zeros beside a frame that is convolved: kernels reach no further, pixels
 REACH = 1.5  # radius of the disc in which a companion is compared with its surroundings, in widths
 COVERED = 0.8  # a disc counts where at least this share of its kernel holds good pixels
@@ -154,9 +156,7 @@ def _filtered(image: Array, good: Array, kernels: _Disc) -> tuple[Array, Array, 
 def _contrast(model: Array, good: Array, kernels: _Disc) -> Array:
     """Root mean square of the star's filtered image, around every pixel, over its mean."""
     filtered = _filtered(model, good, kernels)[0]
-    square = jnp.maximum(_convolve(filtered**2, kernels.pair[:1])[0], 0)
-    positive = square > 0
-    contrast = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+    contrast = root(_convolve(filtered**2, kernels.pair[:1])[0])
     mean = jnp.mean(contrast)
     return jnp.where(mean > 0, contrast / jnp.where(mean > 0, mean, 1), 0) + FLAT
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ._blocks import Zones, over_blocks
 from ._common_mode import CommonMode
 from ._devices import Part, by_pixels
+from ._root import root
 from ._zones import Centred, each_zone, flat, times, zone_by_zone
 from .gram import Gram
 from .spectral import Spectrum, decompose, eigenvalues, eigenvectors, spectral_times
@@ -187,6 +188,4 @@ def left_over(space: Subspace, valid: Array | None, mode: CommonMode | None = No
 
 def scatter(left: Array, centred: Array) -> Array:
     """Scatter over the references of their own residuals, from `left_over` and centred references."""
-    variance = jnp.sum(times(left, centred) ** 2, axis=0)
-    positive = variance > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
+    return root(jnp.sum(times(left, centred) ** 2, axis=0))
