@@ -44,20 +44,18 @@ def programs_made(compiled, *calls):
     return compiled._cache_size() - before
 
 
-def direction(row: Row, arguments, rng):
-    """A random direction in the differentiable arguments, zero where they are not finite."""
-    scale = {i: np.nanstd(np.asarray(arguments[i])) or 1.0 for i in row.differentiable}
-    noise = {i: scale[i] * rng.normal(size=np.shape(arguments[i])) for i in row.differentiable}
-    return tuple(jnp.where(jnp.isfinite(arguments[i]), noise[i], 0.0) for i in row.differentiable)
+def differentiable(row: Row, arguments):
+    return tuple(jnp.asarray(arguments[i]) for i in row.differentiable)
 
 
-def of_differentiable(row: Row, arguments):
-    """The op as a function of its differentiable arguments alone."""
+def of_differentiable(row: Row, arguments, cut=None):
+    """The floats of what an op returns, cut, as a function of its differentiable arguments alone."""
 
     def function(*values):
         full = list(arguments)
         for position, value in zip(row.differentiable, values, strict=True):
             full[position] = value
-        return row.output(row.call(*full))
+        result = row.output(row.call(*full))
+        return floating(result if cut is None else cut(result))
 
-    return function, tuple(jnp.asarray(arguments[i]) for i in row.differentiable)
+    return function

@@ -11,7 +11,7 @@ from jax.extend import core
 from coronjax import Cube, Options, reduce
 from coronjax.options import Klip
 
-from .properties import every_differentiable_op, every_op, floating, of_differentiable, sample
+from .properties import differentiable, every_differentiable_op, every_op, of_differentiable, sample
 from .test_export import OPTIONS, arrays
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -51,13 +51,13 @@ def test_no_op_rounds_factors(row) -> None:
 @pytest.mark.slow
 @every_differentiable_op
 def test_no_derivative_rounds_factors(row) -> None:
-    function, point = of_differentiable(row, sample(row))
+    arguments = sample(row)
 
     def slope(*values: Any) -> Any:
-        found, back = jax.vjp(lambda *given: floating(function(*given)), *values)
+        found, back = jax.vjp(of_differentiable(row, arguments), *values)
         return back([jnp.ones_like(leaf) for leaf in found])
 
-    assert not rounded(jax.make_jaxpr(slope)(*point))
+    assert not rounded(jax.make_jaxpr(slope)(*differentiable(row, arguments)))
 
 
 @pytest.mark.parametrize("options", [*OPTIONS.values(), Options(klip=Klip(max_modes=3), precision="float32")])

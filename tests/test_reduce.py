@@ -260,8 +260,10 @@ def test_float64_without_x64_is_one_clear_error():
         reduce(**_arguments(), options=OPTIONS)
 
 
-@pytest.mark.parametrize("options", [OPTIONS, Options.official()], ids=["default", "official"])
-@pytest.mark.parametrize("wide", [("science", "sci"), ("science", "err"), ("references", "sci"), ("references", "err")])
+@pytest.mark.parametrize(
+    "options", [pytest.param(OPTIONS, marks=pytest.mark.slow), Options.official()], ids=["default", "official"]
+)
+@pytest.mark.parametrize("wide", [(stack, name) for stack in ("science", "references") for name in ("sci", "err")])
 def test_one_array_may_be_wider_than_the_others(options, wide):
     """As where a companion of float64 is taken from exposures of float32: products have the dtype of the images."""
     arguments = _arguments()

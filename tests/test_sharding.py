@@ -61,6 +61,7 @@ def test_whole_chain(name):
     check([(name, "references x pixels"), (name, "references")], QUICK)
 
 
+@pytest.mark.slow
 def test_klip():
     check([(name, "references x pixels") for name in ("klip", "sweep_of_zones")])
 

@@ -22,11 +22,13 @@ def test_pixels_on_the_rim_count_by_their_part(position, radius):
     assert float(mask.sum()) == pytest.approx(np.pi * radius**2, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_area_grows_by_the_rim():
     growth = jax.grad(lambda radius: aperture_mask((30, 30), CENTRE, radius).sum())(3.3)
     assert float(growth) == pytest.approx(2 * np.pi * 3.3, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_slope_sums_to_its_value_at_the_centre_and_follows_it():
     y, x = jnp.mgrid[:30, :30].astype(float)
     image = 2 + 0.5 * x - 0.3 * y

@@ -152,6 +152,7 @@ def test_the_wrong_width_has_no_bias() -> None:
     np.testing.assert_allclose(found.position, truth, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_scatter_is_what_the_noise_demands() -> None:
     """For a Gaussian of peak a in white noise s the bound on each axis is s sqrt(2 / pi) / a, about."""
     truth, peak = jnp.array([33.27, 21.84]), 20.0

@@ -44,6 +44,7 @@ def test_pulls_have_unit_scatter() -> None:
     assert abs(float(pulls.mean())) < 0.15
 
 
+@pytest.mark.slow
 def test_only_the_detector_averages_down() -> None:
     one, many = (
         companion_flux(

@@ -88,7 +88,8 @@ def test_data_models(science, references, tmp_path):
                 assert np.isfinite(model.meta.wcs(3.0, 4.0)).all()
 
 
-@pytest.mark.parametrize("case", ["official/nircam", pytest.param("aumic_f444w", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["official/nircam", "aumic_f444w"])
 def test_around_the_official_arrays(case, tmp_path):
     """Built around the arrays of the official products, ours differ from them in nothing."""
     folder = SHARED / case

@@ -149,7 +149,7 @@ def test_standard_errors_hold_over_noise(kind):
     np.testing.assert_allclose(fitted.mean(0), truth, atol=4 * np.max(fitted.std(0) / 20))
 
 
-@pytest.mark.parametrize("noise", [0.5, 8.0])
+@pytest.mark.parametrize("noise", [pytest.param(0.5, marks=pytest.mark.slow), 8.0])
 def test_derivatives_are_those_of_the_whole_registration(noise):
     target, moving, weight, _ = scene(6, noise=noise, shape=(24, 25))
     point = tuple(map(jnp.asarray, (target, moving, weight)))
@@ -173,6 +173,7 @@ def test_derivatives_are_those_of_the_whole_registration(noise):
         )
 
 
+@pytest.mark.slow
 def test_derivatives_under_vmap_and_jit():
     target, moving, weight, _ = map(jnp.asarray, scene(8, shape=(24, 24)))
     targets = jnp.stack([target, jnp.roll(target, 1, 0)])
@@ -206,6 +207,7 @@ def test_undetermined_registration_stays_finite(zero, value):
         np.testing.assert_array_equal(gradient, 0)
 
 
+@pytest.mark.slow
 def test_invalid_planes_change_nothing():
     target, moving, weight, _ = map(jnp.asarray, scene(10, shape=(24, 24)))
     stack = jnp.stack([target, jnp.full_like(target, jnp.nan), jnp.roll(target, 1, 1)])

@@ -55,7 +55,9 @@ def signal_to_noise(name, sigma):
     return float((blurred**2).sum() / jnp.linalg.norm(blur(blurred, sigma, padding=0)) / jnp.linalg.norm(image))
 
 
-@pytest.mark.parametrize(("name", "before", "after"), [("F250M", 0.10, 0.02), ("F300M", 0.019, 0.008)])
+@pytest.mark.parametrize(
+    ("name", "before", "after"), [pytest.param("F250M", 0.10, 0.02, marks=pytest.mark.slow), ("F300M", 0.019, 0.008)]
+)
 def test_undersampled_stars_can_be_shifted_once_blurred(name, before, after):
     assert errors(name, 0.0) > before
     assert errors(name, rule(name)) < after

@@ -10,7 +10,9 @@ from coronjax.ops import _zones, gram
 from .frames import gram as compiled
 
 
-@pytest.mark.parametrize(("n_references", "halvings"), [(200, 0), (201, 1), (803, 3), (3300, 4)])
+@pytest.mark.parametrize(
+    ("n_references", "halvings"), [(200, 0), (201, 1), (803, 3), pytest.param(3300, 4, marks=pytest.mark.slow)]
+)
 def test_many_references(n_references, halvings):
     rng = np.random.default_rng(n_references)
     references = 3 + rng.normal(size=(n_references, 9, 11))
@@ -26,6 +28,7 @@ def test_many_references(n_references, halvings):
     assert depth == halvings
 
 
+@pytest.mark.slow
 def test_halves_count_for_zones_and_valid_references():
     rng = np.random.default_rng(0)
     references = rng.normal(size=(301, 8, 9))
@@ -50,6 +53,7 @@ def test_halves_in_float32():
     assert np.abs(found - rows @ rows.T).max() < 8 * np.finfo(np.float32).eps * (rows**2).sum(1).max()
 
 
+@pytest.mark.slow
 def test_derivatives_of_halves(monkeypatch):
     monkeypatch.setattr(_zones, "_WHOLE", 2)
     frames = jnp.asarray(np.random.default_rng(2).normal(size=(9, 5, 6)))

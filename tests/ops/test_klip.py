@@ -78,6 +78,7 @@ def test_pixels_outside_the_zone_do_not_matter():
         assert (gradient[:, ~np.asarray(zones[0])] == 0).all()
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing():
     science, references = scene()
     pad = jnp.full((2, 15, 17), jnp.nan)
@@ -138,6 +139,7 @@ def test_fit_inside_zones():
     np.testing.assert_array_equal(nowhere.residual, science)
 
 
+@pytest.mark.slow
 def test_eligible_references_only():
     science, references = scene()
     eligible = jnp.ones((3, 8), bool).at[0, 2].set(False).at[1, :4].set(False)
@@ -161,7 +163,7 @@ def test_order_and_flux(seed, scale, truncate):
     np.testing.assert_allclose(shuffled.error / scale, expected.error, atol=1e-8)
 
 
-@pytest.mark.parametrize("cuts", [[], [0, 5, 5, 12]])
+@pytest.mark.parametrize("cuts", [[], pytest.param([0, 5, 5, 12], marks=pytest.mark.slow)])
 def test_blocks_of_pixels_add_up(cuts):
     science, references = scene()
     bounds = [0, *cuts, 15]

@@ -48,7 +48,7 @@ def test_weights_are_those_of_the_references_as_given():
     np.testing.assert_allclose(found.eigenvalues[0], exact.eigenvalues[0], rtol=1e-4)
 
 
-@pytest.mark.parametrize("truncate", [10, 50])
+@pytest.mark.parametrize("truncate", [pytest.param(10, marks=pytest.mark.slow), 50])
 def test_among_noise_modes_of_nearly_equal_eigenvalues(truncate):
     """The data of the benchmark: forty speckles of 5 % of the star, so that the fiftieth mode is one of noise."""
     images = jnp.asarray(speckles(np.random.default_rng(1), 104, (120, 120)).astype(float))
@@ -81,6 +81,7 @@ def test_padding_and_constant_references_have_no_weight(spare):
     assert np.std(np.asarray(found.residual) - exact.residual) < 1e-3 * np.asarray(exact.residual).std()
 
 
+@pytest.mark.slow
 def test_zones_and_fit():
     science, references = _bright()
     left = np.arange(60) < 30
@@ -100,6 +101,7 @@ def test_frames_without_anything():
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_derivative_is_that_of_double_precision():
     science, references = scene(8, 2, (20, 20))
     rng = np.random.default_rng(0)
@@ -159,7 +161,7 @@ def _noisy(rank, seed=1):
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("rank", [40, 30])
+@pytest.mark.parametrize("rank", [40, pytest.param(30, marks=pytest.mark.slow)])
 def test_refined_pairs_span_what_those_of_double_precision_do(rank, compiled):
     matrix = _noisy(rank)
     exact = np.linalg.eigh(matrix.astype(float))[1][:, ::-1]
@@ -193,6 +195,7 @@ def test_refined_pairs_stay_orthogonal_where_most_are_null(size, rank):
         np.testing.assert_allclose(values[:rank], np.linalg.eigvalsh(matrix.astype(float))[::-1][:rank], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["repeated", "small zones"])
 def test_references_without_full_rank(case):
     """Three of each reference; or zones of fewer pixels than there are references."""

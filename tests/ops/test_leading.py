@@ -50,6 +50,7 @@ def test_pairs_in_the_noise(signals: int) -> None:
     assert left.max() < rounding
 
 
+@pytest.mark.slow
 def test_repeated_and_vanishing_eigenvalues() -> None:
     gram = np.zeros((300, 300))
     gram[:40, :40] = 4 * np.eye(40)
@@ -63,6 +64,7 @@ def test_repeated_and_vanishing_eigenvalues() -> None:
     assert bool(jnp.all(jnp.isnan(both[1])))
 
 
+@pytest.mark.slow
 def test_pairs_that_are_not_found_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two turns find the star and some modes, not those in the noise."""
     stack = jnp.asarray(references(402, 24, np.random.default_rng(2)))
@@ -78,6 +80,7 @@ def test_pairs_that_are_not_found_are_not_kept(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_allclose(found.residual, whole.residual, atol=1e-6 * float(jnp.std(whole.residual)))
 
 
+@pytest.mark.slow
 def test_error_where_pairs_are_not_found_from_the_pixels_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the modes that were found leave, not nothing."""
     rng = np.random.default_rng(5)

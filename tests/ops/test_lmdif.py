@@ -52,7 +52,7 @@ def _images(mismatch: float):
     return target + mismatch * smooth / smooth.std(), star, np.exp(-(x**2 + y**2) / 200)
 
 
-@pytest.mark.parametrize("mismatch", [0.01, 1.2])
+@pytest.mark.parametrize("mismatch", [pytest.param(0.01, marks=pytest.mark.slow), 1.2])
 def test_registration_ends_where_scipy_ends(mismatch):
     target, star, weight = _images(mismatch)
 

@@ -31,7 +31,7 @@ def combined_by_the_package(cube, weights, omega_of):
         return image, [one / denominator**2 for one in numerators]
 
 
-@pytest.mark.parametrize("weight_type", ["ivm", "exptime"])
+@pytest.mark.parametrize("weight_type", ["ivm", pytest.param("exptime", marks=pytest.mark.slow)])
 def test_planes_and_variances_combine_as_by_the_package(weight_type):
     cube, times = cubes(np.random.default_rng(3)), (1.5, 4.0)
     weights = 1 / np.asarray(cube.var_rnoise)
@@ -53,6 +53,7 @@ def test_planes_and_variances_combine_as_by_the_package(weight_type):
     np.testing.assert_array_equal(other.context, con)
 
 
+@pytest.mark.slow
 def test_missing_variances():
     cube = cubes(np.random.default_rng(4))
     none = eqx.tree_at(lambda c: (c.var_poisson, c.var_rnoise, c.var_flat), cube, (None, None, None))
@@ -137,6 +138,7 @@ def test_derivatives_in_map_pixfrac_and_variances(variances):
     )
 
 
+@pytest.mark.slow
 def test_unknown_positions_leave_gradients_finite():
     cube = cubes(np.random.default_rng(8))
     maps = np.array(MAPS)
@@ -170,6 +172,7 @@ def test_invalid_planes_and_exposures_change_nothing():
     jax.tree.map(np.testing.assert_array_equal, plain, other)
 
 
+@pytest.mark.slow
 def test_single_precision():
     cube = cubes(np.random.default_rng(10))
     single = jax.tree.map(lambda a: a.astype(jnp.float32) if a.dtype == jnp.float64 else a, cube)

@@ -29,6 +29,7 @@ def plane(*pixels, shape=(3, 4)):
     return dq
 
 
+@pytest.mark.slow
 def test_flags_follow_half_of_the_weight():
     hot = plane(((1, 1), DQ.HOT))
     np.testing.assert_array_equal(np.argwhere(flags_of([hot]) == DQ.HOT), [[2, 2]])

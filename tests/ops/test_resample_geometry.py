@@ -51,6 +51,7 @@ def test_pixels_without_a_position_are_left_out_as_by_the_package():
     compare_with_package(one_map, 1.0, np.ones(SHAPE, bool))
 
 
+@pytest.mark.slow
 def test_where_no_pixel_is_to_be_dropped_there_is_nothing():
     table = overlap(pixel_map(angle=0.2), output_shape=FRAME, window=3, used=np.zeros(SHAPE, bool))
     np.testing.assert_array_equal(table.share, 0)
@@ -108,6 +109,7 @@ def test_a_quarter_turn_moves_pixels_exactly():
     np.testing.assert_array_equal(spread(table, image), np.rot90(image, -1))
 
 
+@pytest.mark.slow
 def test_a_moved_star_moves_by_as_much():
     one_map = jnp.asarray(pixel_map(0.35, bend=1e-3))
     star = jnp.zeros(SHAPE).at[7:10, 6:9].set(jnp.arange(1.0, 10.0).reshape(3, 3))

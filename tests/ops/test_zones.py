@@ -54,6 +54,7 @@ def alone(science: jax.Array, references: jax.Array, zone: np.ndarray, truncate:
     return residual[:, 0], error[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_each_as_if_alone(dtype: str) -> None:
     science, references, zones = observation(dtype)
@@ -138,6 +139,7 @@ def loss(science: jax.Array, references: jax.Array, zones: jax.Array | None = No
     return jnp.nansum(found.residual**2) + jnp.nansum(found.error)
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_the_formula() -> None:
     """Along directions within one zone, forward and reverse, against finite differences."""
     science, references, zones = observation("float64")
