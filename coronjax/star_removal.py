@@ -159,7 +159,7 @@ def _psfsub(
     if not skipped:
         used = ~bad & valid_science[:, None, None]
         speckles = by_each(_speckles, residual, frames.image - residual, detector, references, used, known)
-    err = jnp.sqrt(jnp.where(bad, 1, detector + references + speckles))
+    err = root(jnp.where(bad, 1, detector + references + speckles))
     sci, err = (jnp.where(bad, jnp.nan, array).astype(dtype) for array in (residual, err))
     return eqx.tree_at(lambda c: (c.sci, c.err, c.dq), science, (sci, err, dq)), SharedNoise(references, speckles)
 

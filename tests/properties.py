@@ -1,4 +1,4 @@
-"""What the property tests share: rows as parameters, floating leaves, random directions."""
+"""What the property tests share: rows as parameters, floating leaves, an op of what it can be differentiated in."""
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,8 @@ def of_differentiable(row: Row, arguments, cut=None):
         for position, value in zip(row.differentiable, values, strict=True):
             full[position] = value
         result = row.output(row.call(*full))
-        return floating(result if cut is None else cut(result))
+        leaves = jax.tree.leaves(result if cut is None else cut(result))
+        assert len(leaves) == len(floating(leaves))  # that is what a row calls its output: nothing goes uncompared
+        return leaves
 
     return function

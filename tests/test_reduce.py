@@ -32,10 +32,8 @@ def _cube(rng: np.random.Generator, planes: tuple[int, int], flux: float, spread
     # Integrations of one exposure see one pointing: otherwise every pixel of the star is an outlier.
     positions = rng.normal(0, spread, (planes[0], 2))
     star = np.array([[_star(*position)] * planes[1] for position in positions])
-    noise = rng.normal(0, 0.02, star.shape)
-    sci = jnp.asarray(flux * star + noise)
-    variance = jnp.full(sci.shape, 4e-4 / 3)
-    err = jnp.full(sci.shape, 0.02)
+    sci = jnp.asarray(flux * star + rng.normal(0, 0.02, star.shape))
+    err, variance = jnp.full(sci.shape, 0.02), jnp.full(sci.shape, 4e-4 / 3)
     return Cube(sci, err, jnp.zeros(sci.shape, jnp.uint32), jnp.ones(planes, bool), variance, variance, variance)
 
 
@@ -261,9 +259,10 @@ def test_float64_without_x64_is_one_clear_error():
 
 
 @pytest.mark.parametrize(
-    "options", [pytest.param(OPTIONS, marks=pytest.mark.slow), Options.official()], ids=["default", "official"]
+    ("options", "wide"),
+    [(Options.official(), (stack, name)) for stack in ("science", "references") for name in ("sci", "err")]
+    + [(OPTIONS, ("science", "sci"))],
 )
-@pytest.mark.parametrize("wide", [(stack, name) for stack in ("science", "references") for name in ("sci", "err")])
 def test_one_array_may_be_wider_than_the_others(options, wide):
     """As where a companion of float64 is taken from exposures of float32: products have the dtype of the images."""
     arguments = _arguments()
@@ -280,3 +279,22 @@ def test_one_array_may_be_wider_than_the_others(options, wide):
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match="psf_mask has shape"):
         reduce(**_arguments() | {"psf_mask": jnp.ones((3, 3))}, options=OPTIONS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("skip", [False, True])
+def test_derivatives_are_finite_where_there_is_no_noise(skip):
+    arguments = _arguments()
+    options = Options(klip=Klip(truncate=3, skip=skip), outlier_detection=OutlierDetection(skip=True))
+    none = dict.fromkeys(("var_poisson", "var_rnoise", "var_flat"))
+
+    def floats(err):
+        cubes = {name: dataclasses.replace(arguments[name], err=err[name], **none) for name in err}
+        done = reduce(**(arguments | cubes), options=options)
+        return done.psfalign.err, done.psfsub.err, done.i2d.sci, done.i2d.err
+
+    err = {name: jnp.zeros_like(arguments[name].err) for name in ("science", "references")}
+    values, slopes = jax.jit(lambda e: jax.jvp(floats, (e,), (jax.tree.map(jnp.ones_like, e),)))(err)
+    assert all(np.isfinite(slope[np.isfinite(value)]).all() for value, slope in zip(values, slopes, strict=True))
+    gradient = jax.jit(jax.grad(lambda e: jnp.nansum(floats(e)[2])))(err)
+    assert all(np.isfinite(g).all() for g in gradient.values())

@@ -57,7 +57,7 @@ def aperture_error(
             speckle, which is the most it can be.
 
     Returns:
-        Image units times pixels; 0 where nothing is there.
+        Image units times pixels; 0 where nothing is there, NaN where the factor is.
 
     Example:
         >>> ones, centre = jnp.ones((20, 20)), jnp.array([9.3, 10.1])
@@ -69,7 +69,7 @@ def aperture_error(
     factor = _missing(mask, radius)
     total = jnp.asarray(correlation) ** 2 * jnp.sum(mask * jnp.where(good, variance, 0)) * factor
     if speckles is not None:
-        known = good & (speckles > 0)
+        known = good & jnp.isfinite(speckles)
         spread = mask * root(jnp.where(known, speckles, 0))
         rows, columns = (_correlation(n, resolution, spread.dtype) for n in spread.shape)
         smooth = jnp.matmul(jnp.matmul(rows, spread, precision="highest"), columns, precision="highest")

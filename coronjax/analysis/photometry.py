@@ -51,7 +51,8 @@ def companion_flux(
         position: (x, y) of the companion, pixels.
         detector: variance of each integration by the detector, (MJy/sr)^2.
         references: variance by the noise of the references, `references_variance`, (MJy/sr)^2.
-        speckles: variance of the residual speckles, `speckle_variance`, (MJy/sr)^2.
+        speckles: variance of the residual speckles, `speckle_variance`, (MJy/sr)^2. Where it is infinite, the pixel is
+            left out.
         fwhm: of the speckles' correlation, $\lambda / D$, pixels. Traced.
         good: pixels that may be used; by default all that are finite.
 
@@ -83,7 +84,7 @@ def companion_flux(
     position = jax.lax.stop_gradient(jnp.asarray(position, mean.dtype))
     reach = jnp.clip(REACH * fwhm + 0.5 - jnp.hypot(x - position[0], y - position[1]), 0, 1)
     total = own + shared + deviation**2
-    taken = (count > 0) & jnp.isfinite(template) & (total > 0)
+    taken = (count > 0) & jnp.isfinite(template) & (total > 0) & ~jnp.isinf(speckles)
     image = jnp.where(taken, template, 0)
     inverse = jnp.where(taken, reach / jnp.where(taken, total, 1), 0)
     weight = inverse * (image - _over(jnp.sum(inverse * image), jnp.sum(inverse)))

@@ -28,7 +28,6 @@ def test_the_area_grows_by_the_rim():
     assert float(growth) == pytest.approx(2 * np.pi * 3.3, rel=1e-9)
 
 
-@pytest.mark.slow
 def test_a_slope_sums_to_its_value_at_the_centre_and_follows_it():
     y, x = jnp.mgrid[:30, :30].astype(float)
     image = 2 + 0.5 * x - 0.3 * y
@@ -39,6 +38,12 @@ def test_a_slope_sums_to_its_value_at_the_centre_and_follows_it():
     assert float(aperture_sum(image, jnp.array([15.0, 14.0]), radius=3.0)) == pytest.approx(9 * np.pi * 5.3)
 
 
+def test_compiled_a_circle_is_what_it_is_without():
+    plain = aperture_mask((9, 9), CENTRE / 4, 2.5)
+    compiled = jax.jit(aperture_mask, static_argnums=0)((9, 9), CENTRE / 4, 2.5)
+    np.testing.assert_allclose(compiled, plain, rtol=0, atol=1e-14)
+
+
 def test_missing_pixels_are_like_the_rest():
     image = jnp.full((30, 30), 3.0).at[15, 14].set(jnp.nan).at[17, 16].set(jnp.nan)
     assert float(aperture_sum(image, CENTRE, radius=4.0)) == pytest.approx(3 * 16 * np.pi)
@@ -46,6 +51,10 @@ def test_missing_pixels_are_like_the_rest():
     nothing = jnp.full((30, 30), jnp.nan)
     assert float(aperture_sum(nothing, CENTRE, radius=4.0)) == 0
     assert float(aperture_error(nothing, CENTRE, radius=4.0, speckles=nothing)) == 0
+    speckles = image.at[3, 3].set(jnp.inf)
+    whole = aperture_error(image, CENTRE, radius=4.0, speckles=image)
+    assert float(aperture_error(image, CENTRE, radius=4.0, speckles=speckles)) == pytest.approx(float(whole))
+    assert np.isnan(aperture_error(image, CENTRE, radius=4.0, correlation=np.nan))
     assert np.isfinite(jax.grad(lambda p: aperture_error(nothing, p, radius=4.0, speckles=nothing))(CENTRE)).all()
 
 

@@ -139,7 +139,6 @@ def test_fit_inside_zones():
     np.testing.assert_array_equal(nowhere.residual, science)
 
 
-@pytest.mark.slow
 def test_eligible_references_only():
     science, references = scene()
     eligible = jnp.ones((3, 8), bool).at[0, 2].set(False).at[1, :4].set(False)

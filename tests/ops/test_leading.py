@@ -80,7 +80,6 @@ def test_pairs_that_are_not_found_are_not_kept(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_allclose(found.residual, whole.residual, atol=1e-6 * float(jnp.std(whole.residual)))
 
 
-@pytest.mark.slow
 def test_error_where_pairs_are_not_found_from_the_pixels_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the modes that were found leave, not nothing."""
     rng = np.random.default_rng(5)

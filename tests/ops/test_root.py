@@ -7,10 +7,10 @@ import pytest
 
 from coronjax.ops._root import root
 
-SQUARES = [-1.0, 0.0, 4.0, np.nan]
+SQUARES = [-1.0, 0.0, 4.0, np.inf, np.nan]
 
 
 @pytest.mark.parametrize("slope", [jax.grad, jax.jacfwd])
 def test_root_and_derivative(slope):
-    np.testing.assert_array_equal(root(jnp.array(SQUARES)), [0, 0, 2, np.nan])
-    np.testing.assert_array_equal([slope(root)(square) for square in SQUARES], [0, 0, 0.25, 0])
+    np.testing.assert_array_equal(root(jnp.array(SQUARES)), [0, 0, 2, np.inf, np.nan])
+    np.testing.assert_array_equal([slope(root)(square) for square in SQUARES], [0, 0, 0.25, 0, 0])

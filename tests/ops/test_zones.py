@@ -54,8 +54,7 @@ def alone(science: jax.Array, references: jax.Array, zone: np.ndarray, truncate:
     return residual[:, 0], error[0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "float32"])
 def test_each_as_if_alone(dtype: str) -> None:
     science, references, zones = observation(dtype)
     close = {"rtol": 0, "atol": 1e-10 if dtype == "float64" else 2e-4}
