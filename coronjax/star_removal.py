@@ -102,18 +102,19 @@ def remove_star(
     )
     psfsub, shared = _psfsub(science, frames, aligned, subtracted, (used, valid), known, options)
     dq = None if options.align_refs.use_repaired else aligned.dq
-    # One zone, the whole frame.
-    return Removed(
-        Aligned(images, root(aligned.variance).astype(dtype), dq),
-        psfsub,
-        shared,
-        Subtraction(
-            weights=subtracted.weights[0],
-            n_modes=subtracted.n_modes[0],
-            gap=subtracted.gap[0],
-            eigenvalues=subtracted.eigenvalues[0],
-            fitted=jnp.ones(known.psf_mask.shape, bool) if fit is None else fit,
-        ),
+    fitted = jnp.ones(known.psf_mask.shape, bool) if fit is None else fit
+    psfalign = Aligned(images, root(aligned.variance).astype(dtype), dq)
+    return Removed(psfalign, psfsub, shared, _subtraction(subtracted, fitted))
+
+
+def _subtraction(found: KlipResult, fitted: Bool[Array, "y x"]) -> Subtraction:
+    """What a reduction keeps of KLIP, whose one zone is the whole frame."""
+    return Subtraction(
+        weights=found.weights[0],
+        n_modes=found.n_modes[0],
+        gap=found.gap[0],
+        eigenvalues=found.eigenvalues[0],
+        fitted=fitted,
     )
 
 
@@ -159,7 +160,7 @@ def _psfsub(
     if not skipped:
         used = ~bad & valid_science[:, None, None]
         speckles = by_each(_speckles, residual, frames.image - residual, detector, references, used, known)
-    err = root(jnp.where(bad, 1, detector + references + speckles))
+    err = root(detector + references + speckles)
     sci, err = (jnp.where(bad, jnp.nan, array).astype(dtype) for array in (residual, err))
     return eqx.tree_at(lambda c: (c.sci, c.err, c.dq), science, (sci, err, dq)), SharedNoise(references, speckles)
 
