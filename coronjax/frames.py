@@ -16,7 +16,6 @@ from .ops.repair import repair_with_error
 from .options import Options
 
 _PREDICTORS = 16  # reference planes, at most, whose median predicts the star
-_AT_ONCE = 8  # planes, at most, that are filled from boxes together
 _INNER = 0.25  # of the shorter side: what lies nearer to the middle does not tell the pedestal
 
 
@@ -97,10 +96,8 @@ def prepare(cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Option
         for cube in cubes
     ]
     together = tuple(jnp.concatenate(parts) for parts in zip(*stacks, strict=True))
-    # The compiler makes one loop of the median of a box, which is best long; filling from afar goes through many.
-    few = _AT_ONCE if options.align_refs.repair == "box" else 2
     wanted = jnp.concatenate([jnp.ravel(cube.valid) for cube in cubes])
-    joined = by_planes(one, together, zero_non_science, wanted=wanted, otherwise=_blank, few=few)
+    joined = by_planes(one, together, zero_non_science, wanted=wanted, otherwise=_blank, few=2)
     found, start = [], 0
     for cube, stack in zip(cubes, stacks, strict=True):
         end = start + len(stack[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -168,18 +169,25 @@ def _in_batches(
         return one(plane) if otherwise is None else jax.lax.cond(wanted, one, otherwise, plane)
 
     def several(parts: tuple) -> Any:
-        work = jax.vmap(chosen)
+        planes, wanted = parts
         if otherwise is None:
-            return work(parts)
+            return jax.vmap(one)(planes)
         idle = jax.vmap(otherwise)
-        return jax.lax.cond(jnp.any(parts[1]), work, lambda parts: idle(parts[0]), parts)
+
+        def work(planes: Any) -> Any:
+            # Not a `cond` of each plane: made a choice among several, it would copy what they share for each of them.
+            return jax.vmap(lambda *pair: jax.tree.map(partial(jnp.where, pair[0]), *pair[1:]))(
+                wanted, jax.vmap(one)(planes), idle(planes)
+            )
+
+        return jax.lax.cond(jnp.any(wanted), work, idle, planes)
 
     # Differentiated, a turn is worked out again: what it makes on its way would be kept for every plane.
     planes = len(jax.tree.leaves(own)[0])
     if at_once == 1 or planes == 0:
         return jax.lax.map(jax.checkpoint(chosen), own)
     if planes <= at_once:
-        return jax.vmap(chosen)(own)
+        return several(own)
     turns = -(-planes // at_once)
     size = -(-planes // turns)  # equal batches: one program for all of them
     parts = jax.tree.map(lambda a: _lengthened(a, turns * size - planes).reshape(turns, size, *a.shape[1:]), own)

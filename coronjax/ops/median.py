@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._blocks import Zones, over_blocks
 from ._devices import by_pixels
+from ._order import in_order
 
 BLOCK = 256  # pixels, so few that their bits stay in the processor's cache
 LARGEST_NETWORK = 16  # planes; a network of more comparators compiles and runs slower than the bisection
@@ -93,7 +94,7 @@ def median_of_few(planes: list[Float[Array, "y x"]], count: Int[Array, "y x"]) -
     """
     planes = list(planes)
     for low, high in _comparators(len(planes)):
-        planes[low], planes[high] = jnp.minimum(planes[low], planes[high]), jnp.maximum(planes[low], planes[high])
+        planes[low], planes[high] = in_order(planes[low], planes[high])
 
     def pick(rank: Array) -> Array:
         chosen = jnp.zeros_like(planes[0])
