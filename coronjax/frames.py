@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -53,9 +51,11 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
         prediction = predict_star(star[None], jnp.isfinite(star)[None], jnp.ones(1, bool), exposure)
         return flag_outliers(exposure, prediction=prediction.astype(exposure.sci.dtype), options=chosen).cube
 
-    # There are few science exposures.
-    few = partial(by_planes, decided)
-    return by_planes(decided, references, (star, chosen)), by_each(few, science, (star, chosen))
+    def flagged_among(exposures: Cube) -> Cube:
+        some = jnp.any(exposures.valid, axis=-1)
+        return by_planes(decided, exposures, (star, chosen), wanted=some, otherwise=lambda exposure: exposure)
+
+    return flagged_among(references), by_each(flagged_among, science)  # there are few science exposures
 
 
 def _typical_star(references: Cube) -> Float[Array, "y x"]:

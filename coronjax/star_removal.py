@@ -15,6 +15,7 @@ from .frames import Frames
 from .ops import KlipResult, Registration, SharedNoise, fit_pixels, klip, references_variance, speckle_variance
 from .ops._devices import by_each, whole
 from .ops._root import root
+from .ops._sums import sum_of_planes
 from .options import Options
 from .reduction import Aligned, Subtraction
 
@@ -195,7 +196,7 @@ def _speckles(
 ) -> Array:
     """Variance of the residual speckles, from the means of the integrations."""
     n = jnp.maximum(jnp.sum(used, axis=0), 1)
-    mean, model = (jnp.sum(jnp.where(used, image, 0), axis=0) / n for image in (residual, removed))
-    noise = jnp.sum(jnp.where(used, detector, 0), axis=0) / n**2 + references
+    mean, model = (sum_of_planes(jnp.where(used, image, 0)) / n for image in (residual, removed))
+    noise = sum_of_planes(jnp.where(used, detector, 0)) / n**2 + references
     good = jnp.any(used, axis=0)
     return speckle_variance(mean, noise, known.star, fwhm=known.resolution, model=model, good=good)

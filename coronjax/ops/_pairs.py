@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..options import OutlierDetection
+from ._sums import sum_of_planes
 
 _MOTION = 2.0  # a star may change smoothly by so many times `mismatch`
 _LINEAR = 1.25  # variance of the neighbours' prediction over that of a pixel: 4 (1/2)^2 + 4 (1/4)^2
@@ -41,7 +42,7 @@ class _Pair(eqx.Module):
         """The two values of every pixel."""
         if len(planes) == 2:
             return planes[0], planes[1]
-        return jnp.sum(jnp.where(self.first, planes, 0), axis=0), jnp.sum(jnp.where(self.second, planes, 0), axis=0)
+        return sum_of_planes(jnp.where(self.first, planes, 0)), sum_of_planes(jnp.where(self.second, planes, 0))
 
     def mark(self, in_first: Bool[Array, "y x"], in_second: Bool[Array, "y x"]) -> Bool[Array, "int y x"]:
         """Booleans of the two, put where they belong among all integrations."""

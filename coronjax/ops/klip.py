@@ -14,6 +14,7 @@ from ._blocks import Block, Zones, over_blocks
 from ._common_mode import CommonMode, Reduced, Reflected, common_mode
 from ._devices import Part, by_pixels
 from ._dual import dual, fewer_pixels
+from ._sums import sum_of_planes
 from ._zones import Centred, Stack, centre, each_zone, flat, hide_invalid, inner_products, times, zone_by_zone
 from .gram import Gram
 from .klip_weights import Weights, weights_of, with_diagnostics, zone_weights
@@ -220,7 +221,7 @@ def _in_dual(
 
     found, noise = each_zone(one_zone, jnp.arange(zones.count))
     if noise is not None:
-        together = jnp.sum(noise, axis=0)
+        together = sum_of_planes(noise)
         noise = over_blocks(lambda block: block.of(together), lambda part, _: part, zones, together.shape)
     return _Star(found.weights, references, science, error=noise), found
 

@@ -1,0 +1,19 @@
+"""The sum over the planes of a stack."""
+
+import functools
+import operator
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_FEW = 8  # planes that are added one to another: what makes them then needs no memory
+
+
+def sum_of_planes(stack: Float[Array, "plane y x"]) -> Float[Array, "y x"]:
+    """What `jnp.sum(stack, axis=0)` is of whole images, ten times as fast or more.
+
+    On a processor XLA goes from plane to plane for each pixel, far apart in memory.
+    """
+    if 0 < len(stack) <= _FEW:
+        return functools.reduce(operator.add, stack)
+    return jnp.tensordot(jnp.ones(len(stack), stack.dtype), stack, 1, precision="highest")
