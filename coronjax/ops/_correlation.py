@@ -68,13 +68,26 @@ def square_spectrum(image: Float[Array, "y x"]) -> SquareSpectrum:
     return SquareSpectrum(jnp.fft.rfft2(fine**2) * (mirror / (my * mx)), (ny, nx))
 
 
-def power_series(square: SquareSpectrum, weight: Float[Array, "y x"]) -> Series:
-    r"""$\sum_x V(x) S(I; s)(x)^2$ for `weight` V and the image I whose square is given."""
+def power_series(square: SquareSpectrum, spectrum: Complex[Array, "y k"]) -> Series:
+    r"""$\sum_x V(x) S(I; s)(x)^2$ for the `rfft2` of a weight V and the image I whose square is given."""
     (ny, nx), (my, mx) = square.shape, (_fine_size(n) for n in square.shape)
-    rows, columns = np.round(np.fft.fftfreq(my) * my).astype(int), np.arange(mx // 2 + 1)
-    window = jnp.conj(jnp.fft.fft2(weight))[np.ix_(rows % ny, columns % nx)]
+    window = jnp.conj(_repeated(spectrum, (ny, nx), (my, mx)))
     # The fine grid has nothing at its own Nyquist frequencies.
-    return _series(square.coefficients * window, np.ones(len(columns)), (my, mx), (ny, nx))
+    return _series(square.coefficients * window, np.ones(mx // 2 + 1), (my, mx), (ny, nx))
+
+
+def _repeated(spectrum: Complex[Array, "y k"], shape: tuple[int, int], fine: tuple[int, int]) -> Complex[Array, "j l"]:
+    """The half plane of a spectrum that is periodic, of a finer grid, from that of an image: of slices, not an index.
+
+    The finer grid is up to some pixels more than twice as fine.
+    """
+    (ny, nx), (my, mx) = shape, fine
+    mirrored = jnp.concatenate([spectrum[:1], spectrum[:0:-1]])[:, (nx - 1) // 2 : 0 : -1]
+    columns = jnp.concatenate([spectrum, jnp.conj(mirrored)], axis=1)
+    columns = jnp.concatenate([columns] * (-(-(mx // 2 + 1) // nx)), axis=1)[:, : mx // 2 + 1]
+    ahead, behind = (my + 1) // 2, my // 2  # rows of no and of positive frequency, and of negative
+    rows = jnp.concatenate([columns] * (-(-ahead // ny)))
+    return jnp.concatenate([rows[:ahead], rows[len(rows) - behind :]])
 
 
 def _fine_size(n: int) -> int:
@@ -107,7 +120,7 @@ def _series(
         ahead[-1], behind[-1] = ahead[-1] / 2, behind[-1] / 2
         if mx % 2 == 0:
             ahead[-1, -1], behind[-1, -1] = weights[-1], 0
-    positive, negative = coefficients[:half], coefficients[-np.arange(half) % my]
+    positive, negative = coefficients[:half], jnp.concatenate([coefficients[:1], coefficients[:-half:-1]])
     real = positive.real.dtype
     positive, negative = positive * ahead.astype(real), negative * behind.astype(real)
     # With the cosine of a row goes what is even in it, with the sine what is odd.

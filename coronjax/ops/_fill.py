@@ -135,9 +135,9 @@ def _force(framed: Float[Array, "i j"]) -> Float[Array, "y x"]:
 def _mirrored(framed: Float[Array, "i j"], image: Float[Array, "y x"]) -> Float[Array, "i j"]:
     """Put an image into its frame and mirror it there, in place: to pad it anew would copy it several times."""
     framed = framed.at[EDGE:-EDGE, EDGE:-EDGE].set(image)
-    for axis in (0, 1):
-        edges = jnp.moveaxis(framed, axis, 0)
-        for outer, inner in ((1, 2), (-2, -3), (0, 3), (-1, -4)):
-            edges = edges.at[outer].set(edges[inner])
-        framed = jnp.moveaxis(edges, 0, axis)
+    edges = ((1, 2), (-2, -3), (0, 3), (-1, -4))
+    for outer, inner in edges:
+        framed = framed.at[outer].set(framed[inner])
+    for outer, inner in edges:
+        framed = framed.at[:, outer].set(framed[:, inner])
     return framed

@@ -78,7 +78,7 @@ def weigh(moving: Moving, weight: Float[Array, "y x"]) -> Weighted:
         at_integers = at_integers - integer_products(spectrum, moving.spectrum, (ny, nx)) ** 2 / total
         mean = product_series(spectrum, moving.spectrum, (ny, nx))
         floor = _rounding(moving.offset, total)
-    return Weighted(weight, total, at_integers, power_series(moving.square, squared), mean, floor)
+    return Weighted(weight, total, at_integers, power_series(moving.square, spectrum), mean, floor)
 
 
 def _rounding(level: Float[Array, ""], total: Float[Array, ""]) -> Float[Array, ""]:

@@ -55,7 +55,7 @@ def pedestal(image: Float[Array, "y x"], good: Bool[Array, "y x"]) -> Pedestal:
     values = jnp.where(good, image, 0)
     fixed = jax.lax.stop_gradient(values)
     ordered = sorted_values(jnp.where(good, fixed, jnp.inf).ravel())
-    n_good = jnp.sum(good)
+    n_good = jnp.sum(good, dtype=jnp.int32)
 
     def window(level: Array) -> tuple[Array, Array]:
         below = jnp.searchsorted(ordered, level)
@@ -64,11 +64,12 @@ def pedestal(image: Float[Array, "y x"], good: Bool[Array, "y x"]) -> Pedestal:
 
     def step(_: int, level: Array) -> Array:
         chosen = window(level)[0]
-        return jnp.where(jnp.any(chosen), jnp.sum(jnp.where(chosen, fixed, 0)) / jnp.maximum(jnp.sum(chosen), 1), level)
+        count = jnp.sum(chosen, dtype=jnp.int32)
+        return jnp.where(count > 0, jnp.sum(jnp.where(chosen, fixed, 0)) / jnp.maximum(count, 1), level)
 
     centre = jax.lax.fori_loop(0, ITERATIONS, step, _middle(ordered, n_good))
     chosen, sigma = window(centre)
-    n_chosen = jnp.sum(chosen)
+    n_chosen = jnp.sum(chosen, dtype=jnp.int32)
     mean = jnp.sum(jnp.where(chosen, values, 0)) / jnp.maximum(n_chosen, 1)
     # Of a few pixels none may lie so near to their level.
     level = jnp.where(n_chosen > 0, mean, centre)
