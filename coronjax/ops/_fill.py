@@ -133,11 +133,14 @@ def _force(framed: Float[Array, "i j"]) -> Float[Array, "y x"]:
 
 
 def _mirrored(framed: Float[Array, "i j"], image: Float[Array, "y x"]) -> Float[Array, "i j"]:
-    """Put an image into its frame and mirror it there, in place: to pad it anew would copy it several times."""
+    """Put an image into its frame and mirror it there, in place: to pad it anew would copy it several times.
+
+    All that is written comes from the image, none from the frame, or the compiler copies that first.
+    """
+
+    rows, columns = (np.pad(np.arange(n), EDGE, mode="symmetric") for n in image.shape)
     framed = framed.at[EDGE:-EDGE, EDGE:-EDGE].set(image)
-    edges = ((1, 2), (-2, -3), (0, 3), (-1, -4))
-    for outer, inner in edges:
-        framed = framed.at[outer].set(framed[inner])
-    for outer, inner in edges:
-        framed = framed.at[:, outer].set(framed[:, inner])
+    for beyond in (slice(None, EDGE), slice(-EDGE, None)):
+        framed = framed.at[beyond, EDGE:-EDGE].set(image[rows[beyond]])
+        framed = framed.at[:, beyond].set(image[:, columns[beyond]][rows])
     return framed

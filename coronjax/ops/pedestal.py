@@ -58,7 +58,7 @@ def pedestal(image: Float[Array, "y x"], good: Bool[Array, "y x"]) -> Pedestal:
     n_good = jnp.sum(good, dtype=jnp.int32)
 
     def window(level: Array) -> tuple[Array, Array]:
-        below = jnp.searchsorted(ordered, level)
+        below = jnp.sum(ordered < level, dtype=jnp.int32)
         sigma = jnp.where(below > 0, NORMAL * (level - _middle(ordered, below)), 0)
         return good & (jnp.abs(fixed - level) <= WINDOW * sigma), sigma
 
