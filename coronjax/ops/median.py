@@ -82,7 +82,7 @@ def _comparators(n: int) -> list[tuple[int, int]]:
 
 
 def _ordered_pair(a: Array, b: Array) -> tuple[Array, Array]:
-    """The lesser of two, neither NaN, and the greater: one instruction each, where `jnp.minimum`, for a NaN, is five."""
+    """The lesser of two and the greater, neither NaN: one instruction each, where `jnp.minimum` takes five."""
     return jnp.where(a < b, a, b), jnp.where(a < b, b, a)
 
 
