@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt32
 
-from .cube import DQ, Cube
+from .cube import DQ, Cube, match_nans_and_flags
 from .ops import flag_outliers, nanmedian, pedestal, predict_star
 from .ops._devices import by_each, by_planes, whole
 from .ops.repair import repair_with_error
@@ -30,7 +30,7 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
     """Flag the outliers of every exposure.
 
     Args:
-        references: `[exp int y x]`.
+        references: `[exp int y x]`, floats of one dtype.
         science: `[exp int y x]`.
         options: those of `outlier_detection`.
 
@@ -51,11 +51,13 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
         prediction = predict_star(star[None], jnp.isfinite(star)[None], jnp.ones(1, bool), exposure)
         return flag_outliers(exposure, prediction=prediction.astype(exposure.sci.dtype), options=chosen).cube
 
-    def flagged_among(exposures: Cube) -> Cube:
+    def flagged_among(exposures: Cube, shared: tuple) -> Cube:
+        # Also where every exposure counts: what is not behind a branch is merged with the writing of each array.
         some = jnp.any(exposures.valid, axis=-1)
-        return by_planes(decided, exposures, (star, chosen), wanted=some, otherwise=lambda exposure: exposure)
+        return by_planes(decided, exposures, shared, wanted=some, otherwise=match_nans_and_flags)
 
-    return flagged_among(references), by_each(flagged_among, science)  # there are few science exposures
+    known = star, chosen
+    return flagged_among(references, known), by_each(flagged_among, science, known)  # of science there are few
 
 
 def _typical_star(references: Cube) -> Float[Array, "y x"]:

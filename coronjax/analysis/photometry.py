@@ -9,7 +9,6 @@ from jaxtyping import Array, Bool, Float
 
 from ..ops import correlate_speckles
 from ..ops._root import root
-from ..ops._sums import sum_of_planes
 
 REACH = 1.5  # radius of the filter, in widths
 
@@ -76,8 +75,8 @@ def companion_flux(
     usable = usable if good is None else usable & good
     count = jnp.sum(usable, axis=0)
     many = jnp.maximum(count, 1)
-    mean = sum_of_planes(jnp.where(usable, residuals, 0)) / many
-    own = sum_of_planes(jnp.where(usable, detector, 0)) / many**2
+    mean = jnp.sum(jnp.where(usable, residuals, 0), axis=0) / many
+    own = jnp.sum(jnp.where(usable, detector, 0), axis=0) / many**2
     shared = jnp.where(jnp.isfinite(references), references, 0)
     deviation = root(jnp.where(jnp.isfinite(speckles), speckles, 0))
     y, x = (axis.astype(mean.dtype) for axis in jnp.indices(mean.shape))

@@ -77,9 +77,9 @@ def power_series(square: SquareSpectrum, spectrum: Complex[Array, "y k"]) -> Ser
 
 
 def _repeated(spectrum: Complex[Array, "y k"], shape: tuple[int, int], fine: tuple[int, int]) -> Complex[Array, "j l"]:
-    """The half plane of a spectrum that is periodic, of a finer grid, from that of an image: of slices, not an index.
+    """The half plane of a periodic spectrum on the grid of `_fine_size`, from that of the image.
 
-    The finer grid is up to some pixels more than twice as fine.
+    Put together of slices: to fetch one element after another takes as long as a transform.
     """
     (ny, nx), (my, mx) = shape, fine
     mirrored = jnp.concatenate([spectrum[:1], spectrum[:0:-1]])[:, (nx - 1) // 2 : 0 : -1]

@@ -174,11 +174,12 @@ def _in_batches(
             return jax.vmap(one)(planes)
         idle = jax.vmap(otherwise)
 
+        def choose(wanted: Array, found: Any, instead: Any) -> Any:
+            return jax.tree.map(partial(jnp.where, wanted), found, instead)
+
         def work(planes: Any) -> Any:
-            # Not a `cond` of each plane: made a choice among several, it would copy what they share for each of them.
-            return jax.vmap(lambda *pair: jax.tree.map(partial(jnp.where, pair[0]), *pair[1:]))(
-                wanted, jax.vmap(one)(planes), idle(planes)
-            )
+            # Not a `cond` of each plane: `vmap` would make it a choice and copy what planes share for each of them.
+            return jax.vmap(choose)(wanted, jax.vmap(one)(planes), idle(planes))
 
         return jax.lax.cond(jnp.any(wanted), work, idle, planes)
 

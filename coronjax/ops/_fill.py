@@ -137,7 +137,6 @@ def _mirrored(framed: Float[Array, "i j"], image: Float[Array, "y x"]) -> Float[
 
     All that is written comes from the image, none from the frame, or the compiler copies that first.
     """
-
     rows, columns = (np.pad(np.arange(n), EDGE, mode="symmetric") for n in image.shape)
     framed = framed.at[EDGE:-EDGE, EDGE:-EDGE].set(image)
     for beyond in (slice(None, EDGE), slice(-EDGE, None)):

@@ -73,7 +73,7 @@ def pedestal(image: Float[Array, "y x"], good: Bool[Array, "y x"]) -> Pedestal:
     mean = jnp.sum(jnp.where(chosen, values, 0)) / jnp.maximum(n_chosen, 1)
     # Of a few pixels none may lie so near to their level.
     level = jnp.where(n_chosen > 0, mean, centre)
-    return Pedestal(level, SPREAD * sigma / jnp.sqrt(jnp.maximum(n_good, 1)), sigma, n_chosen)
+    return Pedestal(level, SPREAD * sigma / jnp.sqrt(jnp.maximum(n_good, 1).astype(sigma.dtype)), sigma, n_chosen)
 
 
 def _middle(ordered: Float[Array, " n"], count: Int[Array, ""]) -> Float[Array, ""]:
