@@ -82,12 +82,17 @@ def _repeated(spectrum: Complex[Array, "y k"], shape: tuple[int, int], fine: tup
     Put together of slices: to fetch one element after another takes as long as a transform.
     """
     (ny, nx), (my, mx) = shape, fine
-    mirrored = jnp.concatenate([spectrum[:1], spectrum[:0:-1]])[:, (nx - 1) // 2 : 0 : -1]
+    mirrored = _turned(spectrum)[:, (nx - 1) // 2 : 0 : -1]
     columns = jnp.concatenate([spectrum, jnp.conj(mirrored)], axis=1)
     columns = jnp.concatenate([columns] * (-(-(mx // 2 + 1) // nx)), axis=1)[:, : mx // 2 + 1]
     ahead, behind = (my + 1) // 2, my // 2  # rows of no and of positive frequency, and of negative
     rows = jnp.concatenate([columns] * (-(-ahead // ny)))
     return jnp.concatenate([rows[:ahead], rows[len(rows) - behind :]])
+
+
+def _turned(spectrum: Complex[Array, "y k"]) -> Complex[Array, "y k"]:
+    """The rows of the opposite frequencies."""
+    return jnp.concatenate([spectrum[:1], spectrum[:0:-1]])
 
 
 def _fine_size(n: int) -> int:
@@ -120,7 +125,7 @@ def _series(
         ahead[-1], behind[-1] = ahead[-1] / 2, behind[-1] / 2
         if mx % 2 == 0:
             ahead[-1, -1], behind[-1, -1] = weights[-1], 0
-    positive, negative = coefficients[:half], jnp.concatenate([coefficients[:1], coefficients[:-half:-1]])
+    positive, negative = coefficients[:half], _turned(coefficients)[:half]
     real = positive.real.dtype
     positive, negative = positive * ahead.astype(real), negative * behind.astype(real)
     # With the cosine of a row goes what is even in it, with the sine what is odd.
