@@ -57,14 +57,21 @@ class SquareSpectrum(eqx.Module):
     shape: tuple[int, int] = eqx.field(static=True)  # of the image
 
 
-def square_spectrum(image: Float[Array, "y x"]) -> SquareSpectrum:
-    """All that `power_series` needs of the image, whatever the weight."""
-    (ny, nx), (my, mx) = image.shape, (_fine_size(n) for n in image.shape)
-    spectrum = jnp.fft.fftshift(jnp.fft.fft2(image))
-    before, after = (my // 2 - ny // 2, mx // 2 - nx // 2), (my // 2 - (ny + 1) // 2, mx // 2 - (nx + 1) // 2)
-    padded = jnp.pad(spectrum, tuple(zip(before, after, strict=True)))
-    fine = jnp.fft.ifft2(jnp.fft.ifftshift(padded)).real * (my * mx / (ny * nx))
-    mirror = np.where(np.arange(mx // 2 + 1) == 0, 1.0, 2.0).astype(image.dtype)
+def square_spectrum(spectrum: Complex[Array, "y k"], shape: tuple[int, int]) -> SquareSpectrum:
+    """All that `power_series` needs of an image, given by its `rfft2`, whatever the weight."""
+    (ny, nx), (my, mx) = shape, (_fine_size(n) for n in shape)
+    ahead, behind = spectrum[: ny // 2 + 1], spectrum[(ny + 1) // 2 :]
+    up, down = (np.ones(part.shape, ahead.real.dtype) for part in (ahead, behind))
+    # The Nyquist frequency of an axis is both -N/2 and +N/2; those of both axes together have one sign.
+    if nx % 2 == 0:
+        up[:, -1] = down[:, -1] = 0.5
+    if ny % 2 == 0:
+        up[-1] = down[0] = 0.5
+        if nx % 2 == 0:
+            down[0, -1] = 0
+    between = jnp.zeros((my - len(ahead) - len(behind), ahead.shape[1]), ahead.dtype)
+    fine = jnp.fft.irfft2(jnp.concatenate([ahead * up, between, behind * down]), s=(my, mx)) * (my * mx / (ny * nx))
+    mirror = np.where(np.arange(mx // 2 + 1) == 0, 1.0, 2.0).astype(up.dtype)
     return SquareSpectrum(jnp.fft.rfft2(fine**2) * (mirror / (my * mx)), (ny, nx))
 
 
