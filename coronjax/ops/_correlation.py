@@ -47,13 +47,15 @@ def product_series(other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"]
     columns[0] = 1.0
     if nx % 2 == 0:
         columns[-1] = 1.0
-    return _series(spectrum * jnp.conj(other), columns / (ny * nx), shape, shape)
+    ahead, behind = _halves(spectrum * jnp.conj(other))
+    return _series(ahead, behind, columns / (ny * nx), shape, shape)
 
 
 class SquareSpectrum(eqx.Module):
     """The spectrum of the square of an image, on a grid fine enough to hold it: twice the bandwidth of the image."""
 
-    coefficients: Complex[Array, "j k"]
+    ahead: Complex[Array, "j k"]  # rows of the frequencies 0, 1, ...
+    behind: Complex[Array, "j k"]  # and 0, -1, ...
     shape: tuple[int, int] = eqx.field(static=True)  # of the image
 
 
@@ -72,19 +74,20 @@ def square_spectrum(spectrum: Complex[Array, "y k"], shape: tuple[int, int]) -> 
     between = jnp.zeros((my - len(ahead) - len(behind), ahead.shape[1]), ahead.dtype)
     fine = jnp.fft.irfft2(jnp.concatenate([ahead * up, between, behind * down]), s=(my, mx)) * (my * mx / (ny * nx))
     mirror = np.where(np.arange(mx // 2 + 1) == 0, 1.0, 2.0).astype(up.dtype)
-    return SquareSpectrum(jnp.fft.rfft2(fine**2) * (mirror / (my * mx)), (ny, nx))
+    return SquareSpectrum(*_halves(jnp.fft.rfft2(fine**2) * (mirror / (my * mx))), (ny, nx))
 
 
 def power_series(square: SquareSpectrum, spectrum: Complex[Array, "y k"]) -> Series:
     r"""$\sum_x V(x) S(I; s)(x)^2$ for the `rfft2` of a weight V and the image I whose square is given."""
     (ny, nx), (my, mx) = square.shape, (_fine_size(n) for n in square.shape)
-    window = jnp.conj(_repeated(spectrum, (ny, nx), (my, mx)))
+    ahead, behind = _repeated(spectrum, (ny, nx), (my, mx))
     # The fine grid has nothing at its own Nyquist frequencies.
-    return _series(square.coefficients * window, np.ones(mx // 2 + 1), (my, mx), (ny, nx))
+    weights = np.ones(mx // 2 + 1)
+    return _series(square.ahead * jnp.conj(ahead), square.behind * jnp.conj(behind), weights, (my, mx), (ny, nx))
 
 
-def _repeated(spectrum: Complex[Array, "y k"], shape: tuple[int, int], fine: tuple[int, int]) -> Complex[Array, "j l"]:
-    """The half plane of a periodic spectrum on the grid of `_fine_size`, from that of the image.
+def _repeated(spectrum: Complex[Array, "y k"], shape: tuple[int, int], fine: tuple[int, int]) -> tuple[Array, Array]:
+    """The halves of a periodic spectrum on the grid of `_fine_size`, from that of the image.
 
     Put together of slices: to fetch one element after another takes as long as a transform.
     """
@@ -92,9 +95,15 @@ def _repeated(spectrum: Complex[Array, "y k"], shape: tuple[int, int], fine: tup
     mirrored = _turned(spectrum)[:, (nx - 1) // 2 : 0 : -1]
     columns = jnp.concatenate([spectrum, jnp.conj(mirrored)], axis=1)
     columns = jnp.concatenate([columns] * (-(-(mx // 2 + 1) // nx)), axis=1)[:, : mx // 2 + 1]
-    ahead, behind = (my + 1) // 2, my // 2  # rows of no and of positive frequency, and of negative
-    rows = jnp.concatenate([columns] * (-(-ahead // ny)))
-    return jnp.concatenate([rows[:ahead], rows[len(rows) - behind :]])
+    half = my // 2 + 1
+    ahead, behind = (jnp.concatenate([rows] * (-(-half // ny)))[:half] for rows in (columns, _turned(columns)))
+    return ahead, behind
+
+
+def _halves(spectrum: Complex[Array, "y k"]) -> tuple[Array, Array]:
+    """The rows of the frequencies 0, 1, ... and those of 0, -1, ..., up to the Nyquist frequency."""
+    half = len(spectrum) // 2 + 1
+    return spectrum[:half], jnp.concatenate([spectrum[:1], spectrum[:-half:-1]])
 
 
 def _turned(spectrum: Complex[Array, "y k"]) -> Complex[Array, "y k"]:
@@ -115,12 +124,17 @@ def integer_products(
 
 
 def _series(
-    coefficients: Complex[Array, "j k"], weights: np.ndarray, grid: tuple[int, int], shape: tuple[int, int]
+    positive: Complex[Array, "j k"],
+    negative: Complex[Array, "j k"],
+    weights: np.ndarray,
+    grid: tuple[int, int],
+    shape: tuple[int, int],
 ) -> Series:
     r"""$\mathrm{Re} \sum_{jk} w_k c_{jk}\, e^{-i(\omega_j s_y + \omega_k s_x)}$, of frequencies as an `rfft2` has them.
 
     Args:
-        coefficients: of the half plane.
+        positive: coefficients of the half plane, rows of the frequencies 0, 1, ...
+        negative: those of 0, -1, ...
         weights: of its columns.
         grid: that the transform is of, rows and columns.
         shape: of the image, in pixels, which the grid spans.
@@ -132,12 +146,11 @@ def _series(
         ahead[-1], behind[-1] = ahead[-1] / 2, behind[-1] / 2
         if mx % 2 == 0:
             ahead[-1, -1], behind[-1, -1] = weights[-1], 0
-    positive, negative = coefficients[:half], _turned(coefficients)[:half]
     real = positive.real.dtype
     positive, negative = positive * ahead.astype(real), negative * behind.astype(real)
     # With the cosine of a row goes what is even in it, with the sine what is odd.
-    parts = jnp.concatenate([positive + negative, -1j * (positive - negative)])
-    table = jnp.concatenate([parts.real, parts.imag], axis=1)
+    even, odd = positive + negative, positive - negative
+    table = jnp.block([[even.real, even.imag], [odd.imag, -odd.real]])
     omega_y, omega_x = (jnp.asarray(2 * np.pi * np.arange(m) / n, real) for m, n in ((half, ny), (len(weights), nx)))
     return Series(table, omega_y, omega_x, ROUNDING * jnp.finfo(real).eps * _norm(table))
 
