@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from .advice import option_notes
-from .errors import CoronjaxError
+from .errors import CoronjaxError, OutputError
 from .io.association import Association, read_association
 from .io.background import background_notes
 from .io.consistency import check_consistent, observation_notes
 from .io.exposure import ExposureHeaders, read_headers
 from .io.metadata import exposure_name
 from .io.psf_mask import read_psf_mask
+from .io.writing import check_folder
 from .options import Options
 
 
@@ -84,7 +85,7 @@ def inspect(
     """
     options = Options() if options is None else options
     association = read_association(asn, allow_outside=allow_outside, background=not options.background.skip)
-    errors = list(_option_errors(association, options))
+    errors = [*_option_errors(association, options), *_output_errors(output_dir)]
     kinds = ("science", "psf", "background")
     members = tuple(_member(kind, path, errors) for kind in kinds for path in getattr(association, kind))
     headers = [member.headers for member in members if member.headers is not None]
@@ -230,6 +231,14 @@ def _product_names(association: Association, members: tuple[Member, ...], option
         yield from (f"{association.product_name}_{k}_i2d.fits" for k in planes)
     else:
         yield f"{association.product_name}_i2d.fits"
+
+
+def _output_errors(output_dir: str | Path | None) -> Iterator[str]:
+    try:
+        if output_dir is not None:
+            check_folder(output_dir)
+    except OutputError as error:
+        yield str(error)
 
 
 def _present(products: tuple[str, ...], output_dir: str | Path | None) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from .chain import reduce
 from .inputs import load
+from .io.writing import check_folder
 from .options import Options
 from .programs import load_ahead
 from .result import Result, assemble
@@ -57,6 +58,7 @@ def run(
     Raises:
         AssociationError: the association is malformed, incomplete, or its members do not fit together.
         ExposureError: a file is damaged or not what it should be.
+        OutputError: products cannot be written to `output_dir`; it is looked at before anything is read.
 
     Example:
         >>> run("no_such_asn.json")
@@ -68,6 +70,8 @@ def run(
     """
     options = Options() if options is None else options
     tell = progress or (lambda step: None)
+    if output_dir is not None:
+        check_folder(output_dir)
     load_ahead(cache_folder())
     with timed_step("read", tell) as counts:
         inputs = load(asn, psfmask=psfmask, options=options, allow_outside=allow_outside)

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "chain": {"cube", "options", "errors", "ops", "frames", "alignment", "star_removal", "reduction", "programs"},
     "inputs": {"advice", "cube", "options", "ops", "io", "star"},
     "result": {"cube", "options", "errors", "ops", "reduction", "io", "inputs"},  # the last for its types alone
-    "pipeline": {"options", "chain", "inputs", "programs", "reduction", "session", "result", "tally"},
+    "pipeline": {"options", "chain", "inputs", "io", "programs", "reduction", "session", "result", "tally"},
     "library": {"ops", "options"},
     "workers": {"errors"},
     "associations": {"errors", "io", "options", "pipeline", "workers"},

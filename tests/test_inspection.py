@@ -45,6 +45,12 @@ def test_backgrounds(asn: Path) -> None:
     assert inspect(asn, options=Options(background=Background(skip=True))).products == found.products
 
 
+def test_the_folder_of_products(asn: Path) -> None:
+    (error,) = inspect(asn, output_dir=asn).errors
+    assert error.endswith("asn.json is no folder")
+    assert inspect(asn, output_dir=asn.parent / "new").errors == ()
+
+
 def test_the_star(asn: Path) -> None:
     def text(star: Star) -> str:
         return dict(inspect(asn, options=Options(star=star)).steps)["star"]

@@ -69,6 +69,30 @@ def write_text_atomically(text: str, path: str | Path) -> Path:
     return path
 
 
+def check_folder(folder: str | Path) -> None:
+    """Find out whether files can be written to a folder, before the work of making them; it need not be there yet.
+
+    Args:
+        folder: nothing is made in it, nor it itself.
+
+    Raises:
+        OutputError: it, or the folder it would be made in, is none, or nobody may write there.
+
+    Example:
+        >>> import tempfile
+        >>> check_folder(Path(tempfile.mkdtemp()) / "not" / "yet")
+    """
+    folder = Path(folder).absolute()
+    try:
+        there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise OutputError(f"{folder}: products cannot be written there: {there} is no folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise OutputError(f"{folder}: products cannot be written there: no right to write to {there}")
+    except OSError as error:
+        raise OutputError(f"{folder}: products cannot be written there: {error.strerror or error}") from error
+
+
 @contextmanager
 def _replacing(path: Path, what: str) -> Iterator[IO[bytes]]:
     """A file under a temporary name, which gets its final one when everything is on the disk."""

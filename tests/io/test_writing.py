@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from coronjax.io.writing import OutputError, write_atomically
+from coronjax import run
+from coronjax.io.writing import OutputError, check_folder, write_atomically
 
 
 def content(value=1.0):
@@ -68,6 +70,20 @@ def test_an_unwritable_place_is_named(tmp_path):
     assert names(tmp_path) == ["b.fits", "file"]
 
 
+def test_a_folder_is_looked_at_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    check_folder(tmp_path / "new" / "er")
+    assert names(tmp_path) == ["file"]
+    for folder in (tmp_path / "file", tmp_path / "file" / "in"):
+        with pytest.raises(OutputError, match="file is no folder"):
+            check_folder(folder)
+        with pytest.raises(OutputError, match="file is no folder"):  # before it finds that there is nothing to read
+            run(tmp_path / "no_such_asn.json", output_dir=folder)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write anywhere
+    with pytest.raises(OutputError, match=f"no right to write to {tmp_path}$"):
+        check_folder(tmp_path / "new")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize("existing", [True, False])
 def test_a_killed_run_leaves_no_part_under_the_name(tmp_path, existing):
@@ -75,6 +91,7 @@ def test_a_killed_run_leaves_no_part_under_the_name(tmp_path, existing):
         write_atomically(content(1.0), tmp_path / "a.fits")
     code = f"""
 import sys
+from pathlib import Path
 sys.path.insert(0, {os.getcwd()!r})
 from astropy.io import fits
 from coronjax.io.writing import write_atomically
