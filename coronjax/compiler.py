@@ -1,7 +1,7 @@
 """How XLA compiles for the CPU: what was measured to compile sooner, or to run faster, than what it does by itself.
 
-An option that jaxlib does not know would end the process, so all is for the versions that it was measured with.
-Nothing heavy is imported: the environment has to be set before JAX is.
+A flag that jaxlib does not know would end the process, and an option fail, so all is for the versions that it was
+measured with. Nothing heavy is imported: the environment has to be set before JAX is.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import os
 
 _VERSIONS = ("0.10.",)
 _EMITTERS = "xla_cpu_use_fusion_emitters"
-_FLAG = f"--{_EMITTERS}=false"  # the older of two compilers needs half the time, and its programs are as fast
-# Twice the default, where the processor has such registers: 3 to 10 hundredths less for `reduce`.
-_RUNNING: dict[str, str | bool] = {"xla_cpu_prefer_vector_width": "512"}
-# The third level of optimisation gains nothing, and of more parts than processors can work on each costs something.
-_COMPILING: dict[str, str | bool] = {
-    _EMITTERS: False,
-    "xla_backend_optimization_level": "2",
-    "xla_cpu_parallel_codegen_split_count": str(min(2 * (os.cpu_count() or 1), 32)),
+_FLAG = f"--{_EMITTERS}=false"
+_OPTIONS: dict[str, str | bool] = {
+    _EMITTERS: False,  # the older of two compilers, which needs half the time
+    "xla_backend_optimization_level": "2",  # of 3: a twentieth less; the default steps run three hundredths longer
+    "xla_cpu_parallel_codegen_split_count": "8",  # in place of 32: each part of a program costs something by itself
+    "xla_cpu_prefer_vector_width": "512",  # bits, in place of 256, where there are such registers: it runs faster
 }
 
 
@@ -45,22 +43,20 @@ def other_flags() -> str:
     return " ".join((flags.replace(_FLAG, " ") if _is_measured() else flags).split())
 
 
-def compiler_options(platform: str, *, soon: bool = False) -> dict[str, str | bool]:
-    """Options of one program, as `jax.jit` and `jax.stages.Lowered.compile` take them.
+def compiler_options(platform: str) -> dict[str, str | bool]:
+    """Options of a program that is kept, as `jax.stages.Lowered.compile` takes them.
 
     Args:
         platform: what it is compiled for.
-        soon: choose what compiles sooner too, and runs about as fast.
 
     Returns:
-        The options; none where the choice is the user's, or another platform's.
+        The options, but for those that the user has chosen; none for another platform.
 
     Example:
         >>> compiler_options("tpu")
         {}
     """
-    chosen = _RUNNING | (_COMPILING if soon else {}) if platform == "cpu" else {}
-    return {option: value for option, value in chosen.items() if _is_ours(option)}
+    return {option: value for option, value in _OPTIONS.items() if platform == "cpu" and _is_ours(option)}
 
 
 def _is_ours(option: str) -> bool:

@@ -106,21 +106,13 @@ class kept_program:
 
     def __init__(self, *steps: Callable[..., Any]) -> None:
         self._steps = steps
-        self._as_part = jax.jit(functools.partial(_in_turn, steps))
-
-    @functools.cached_property
-    def jitted(self) -> Any:
-        """All steps as a program by itself, which alone may have options of the compiler."""
-        options = compiler_options(jax.default_backend())
-        return jax.jit(functools.partial(_in_turn, self._steps), compiler_options=options)
+        self.jitted = jax.jit(functools.partial(_in_turn, steps))
 
     def __call__(self, given: Any) -> Any:
         """The result of the last step."""
         leaves, structure = jax.tree.flatten(given)
         folder = _folder.get()
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-            return self._as_part(given)
-        if folder is None or any(_is_on_many(leaf) for leaf in leaves):
+        if folder is None or any(_is_of_many(leaf) for leaf in leaves):
             return self.jitted(given)
         path = path_of(folder, key(self._steps, leaves, structure))
         if path.name not in _loaded:
@@ -130,7 +122,7 @@ class kept_program:
 
     def _make(self, path: Path, leaves: list[Any], structure: Any) -> Program:
         """Compile, and write the programs."""
-        options = compiler_options(jax.default_backend(), soon=True)
+        options = compiler_options(jax.default_backend())
         results: list[Any] = []
         begun, taken, arrays = [], [], leaves
         with _making, _jax_cache_off(), ThreadPoolExecutor(len(self._steps)) as pool:
@@ -214,9 +206,9 @@ def _jax_cache_off() -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def _is_on_many(leaf: Any) -> bool:
-    """Whether a leaf lies on several devices."""
-    return isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+def _is_of_many(leaf: Any) -> bool:
+    """Whether a leaf is part of a larger program, or lies on several devices."""
+    return isinstance(leaf, jax.core.Tracer) or (isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1)
 
 
 def _kept(path: Path) -> Program | None:

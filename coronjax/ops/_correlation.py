@@ -47,43 +47,38 @@ def product_series(other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"]
     columns[0] = 1.0
     if nx % 2 == 0:
         columns[-1] = 1.0
-    ahead, behind = _halves(spectrum * jnp.conj(other))
-    return _series(ahead, behind, columns / (ny * nx), shape, shape)
+    return _series(*_halves(spectrum * jnp.conj(other)), columns / (ny * nx), shape, shape)
 
 
 class SquareSpectrum(eqx.Module):
     """The spectrum of the square of an image, on a grid fine enough to hold it: twice the bandwidth of the image."""
 
-    ahead: Complex[Array, "j k"]  # rows of the frequencies 0, 1, ...
-    behind: Complex[Array, "j k"]  # and 0, -1, ...
+    positive: Complex[Array, "j k"]  # rows as `_halves` has them
+    negative: Complex[Array, "j k"]
     shape: tuple[int, int] = eqx.field(static=True)  # of the image
 
 
 def square_spectrum(spectrum: Complex[Array, "y k"], shape: tuple[int, int]) -> SquareSpectrum:
     """All that `power_series` needs of an image, given by its `rfft2`, whatever the weight."""
     (ny, nx), (my, mx) = shape, (_fine_size(n) for n in shape)
-    ahead, behind = spectrum[: ny // 2 + 1], spectrum[(ny + 1) // 2 :]
-    up, down = (np.ones(part.shape, ahead.real.dtype) for part in (ahead, behind))
-    # The Nyquist frequency of an axis is both -N/2 and +N/2; those of both axes together have one sign.
-    if nx % 2 == 0:
-        up[:, -1] = down[:, -1] = 0.5
-    if ny % 2 == 0:
-        up[-1] = down[0] = 0.5
-        if nx % 2 == 0:
-            down[0, -1] = 0
-    between = jnp.zeros((my - len(ahead) - len(behind), ahead.shape[1]), ahead.dtype)
-    fine = jnp.fft.irfft2(jnp.concatenate([ahead * up, between, behind * down]), s=(my, mx)) * (my * mx / (ny * nx))
-    mirror = np.where(np.arange(mx // 2 + 1) == 0, 1.0, 2.0).astype(up.dtype)
+    shares = _shares(shape, spectrum.real.dtype)
+    positive, negative = (half * share for half, share in zip(_halves(spectrum), shares, strict=True))
+    between = jnp.zeros((my - 2 * (ny // 2) - 1, nx // 2 + 1), spectrum.dtype)
+    rows = jnp.concatenate([positive, between, negative[:0:-1]])
+    if nx % 2 == 0:  # on the fine grid it has a mirror image
+        rows = rows.at[:, -1].divide(2)
+    fine = jnp.fft.irfft2(rows, s=(my, mx)) * (my * mx / (ny * nx))
+    mirror = np.where(np.arange(mx // 2 + 1) == 0, 1.0, 2.0).astype(fine.dtype)
     return SquareSpectrum(*_halves(jnp.fft.rfft2(fine**2) * (mirror / (my * mx))), (ny, nx))
 
 
 def power_series(square: SquareSpectrum, spectrum: Complex[Array, "y k"]) -> Series:
     r"""$\sum_x V(x) S(I; s)(x)^2$ for the `rfft2` of a weight V and the image I whose square is given."""
     (ny, nx), (my, mx) = square.shape, (_fine_size(n) for n in square.shape)
-    ahead, behind = _repeated(spectrum, (ny, nx), (my, mx))
+    positive, negative = (jnp.conj(half) for half in _repeated(spectrum, (ny, nx), (my, mx)))
     # The fine grid has nothing at its own Nyquist frequencies.
     weights = np.ones(mx // 2 + 1)
-    return _series(square.ahead * jnp.conj(ahead), square.behind * jnp.conj(behind), weights, (my, mx), (ny, nx))
+    return _series(square.positive * positive, square.negative * negative, weights, (my, mx), (ny, nx))
 
 
 def _repeated(spectrum: Complex[Array, "y k"], shape: tuple[int, int], fine: tuple[int, int]) -> tuple[Array, Array]:
@@ -96,14 +91,25 @@ def _repeated(spectrum: Complex[Array, "y k"], shape: tuple[int, int], fine: tup
     columns = jnp.concatenate([spectrum, jnp.conj(mirrored)], axis=1)
     columns = jnp.concatenate([columns] * (-(-(mx // 2 + 1) // nx)), axis=1)[:, : mx // 2 + 1]
     half = my // 2 + 1
-    ahead, behind = (jnp.concatenate([rows] * (-(-half // ny)))[:half] for rows in (columns, _turned(columns)))
-    return ahead, behind
+    positive, negative = (jnp.concatenate([rows] * (-(-half // ny)))[:half] for rows in (columns, _turned(columns)))
+    return positive, negative
 
 
 def _halves(spectrum: Complex[Array, "y k"]) -> tuple[Array, Array]:
-    """The rows of the frequencies 0, 1, ... and those of 0, -1, ..., up to the Nyquist frequency."""
+    """The rows of the frequencies 0, 1, ... and those of 0, -1, ..., both up to the Nyquist frequency."""
     half = len(spectrum) // 2 + 1
     return spectrum[:half], jnp.concatenate([spectrum[:1], spectrum[:-half:-1]])
+
+
+def _shares(shape: tuple[int, int], dtype: jnp.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each coefficient belongs to either of `_halves`, for an image of that shape."""
+    positive, negative = (np.ones((shape[0] // 2 + 1, shape[1] // 2 + 1), dtype) for _ in range(2))
+    negative[0] = 0
+    if shape[0] % 2 == 0:  # the Nyquist row is both -N/2 and +N/2, except where the columns are at theirs: one sign
+        positive[-1] = negative[-1] = 0.5
+        if shape[1] % 2 == 0:
+            positive[-1, -1], negative[-1, -1] = 1, 0
+    return positive, negative
 
 
 def _turned(spectrum: Complex[Array, "y k"]) -> Complex[Array, "y k"]:
@@ -133,25 +139,20 @@ def _series(
     r"""$\mathrm{Re} \sum_{jk} w_k c_{jk}\, e^{-i(\omega_j s_y + \omega_k s_x)}$, of frequencies as an `rfft2` has them.
 
     Args:
-        positive: coefficients of the half plane, rows of the frequencies 0, 1, ...
-        negative: those of 0, -1, ...
+        positive: coefficients of the half plane, in the rows of `_halves`.
+        negative: likewise.
         weights: of its columns.
         grid: that the transform is of, rows and columns.
         shape: of the image, in pixels, which the grid spans.
     """
-    (my, mx), (ny, nx), half = grid, shape, grid[0] // 2 + 1
-    ahead, behind = (np.broadcast_to(weights, (half, len(weights))).copy() for _ in range(2))
-    behind[0] = 0  # not twice
-    if my % 2 == 0:  # the Nyquist row is both -N/2 and +N/2, except where the columns are at theirs: one sign
-        ahead[-1], behind[-1] = ahead[-1] / 2, behind[-1] / 2
-        if mx % 2 == 0:
-            ahead[-1, -1], behind[-1, -1] = weights[-1], 0
-    real = positive.real.dtype
-    positive, negative = positive * ahead.astype(real), negative * behind.astype(real)
+    (ny, nx), real = shape, positive.real.dtype
+    ahead, behind = (weights.astype(real) * share for share in _shares(grid, real))
+    positive, negative = positive * ahead, negative * behind
     # With the cosine of a row goes what is even in it, with the sine what is odd.
     even, odd = positive + negative, positive - negative
     table = jnp.block([[even.real, even.imag], [odd.imag, -odd.real]])
-    omega_y, omega_x = (jnp.asarray(2 * np.pi * np.arange(m) / n, real) for m, n in ((half, ny), (len(weights), nx)))
+    sizes = zip(positive.shape, (ny, nx), strict=True)
+    omega_y, omega_x = (jnp.asarray(2 * np.pi * np.arange(m) / n, real) for m, n in sizes)
     return Series(table, omega_y, omega_x, ROUNDING * jnp.finfo(real).eps * _norm(table))
 
 

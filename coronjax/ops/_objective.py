@@ -64,7 +64,8 @@ def prepare(moving: Float[Array, "y x"], weight: Float[Array, "y x"], pedestal: 
     offset = weighted_mean(moving, weight**2) if pedestal else None
     if offset is not None:
         moving = moving - offset
-    (ny, nx), spectrum = moving.shape, jnp.fft.rfft2(moving)
+    ny, nx = moving.shape
+    spectrum = jnp.fft.rfft2(moving)
     return Moving(spectrum, jnp.fft.rfft2(moving**2), square_spectrum(spectrum, (ny, nx)), offset)
 
 

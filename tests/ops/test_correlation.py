@@ -1,0 +1,36 @@
+"""Weighted products of images under a shift, against the images shifted."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from coronjax.ops import fourier_shift
+from coronjax.ops._correlation import power_series, product_series, square_spectrum
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((n, m), jnp.float64) for n, m in ((1, 4), (2, 2), (3, 2), (4, 7), (7, 5))] + [((4, 6), jnp.float32)],
+)
+def test_series_are_the_sums_over_the_shifted_image(shape: tuple[int, int], dtype: jnp.dtype) -> None:
+    rng = np.random.default_rng(sum(shape))
+    image, weight = (jnp.asarray(rng.normal(size=shape), dtype) for _ in range(2))
+
+    @jax.jit
+    def series(shift: jax.Array) -> list[tuple[jax.Array, ...]]:
+        spectrum, other = jnp.fft.rfft2(image), jnp.fft.rfft2(weight)
+        found = product_series(other, spectrum, shape), power_series(square_spectrum(spectrum, shape), other)
+        return [one.derivatives(shift) for one in found]
+
+    def sums(shift: jax.Array) -> jax.Array:
+        shifted = fourier_shift(image, shift)
+        return jnp.stack([jnp.sum(weight * shifted), jnp.sum(weight * shifted**2)])
+
+    shift, eps = jnp.asarray([0.3, -1.4], dtype), jnp.finfo(dtype).eps
+    found = series(shift)
+    assert {part.dtype for one in found for part in one} == {jnp.dtype(dtype)}
+    for order, derivative in enumerate((sums, jax.jacfwd(sums), jax.jacfwd(jax.jacfwd(sums)))):
+        expected = jax.jit(derivative)(shift)
+        for one, truth in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one[order], truth, rtol=100 * eps, atol=1000 * eps)
