@@ -8,6 +8,7 @@ each is read with all derivatives at any shift by two small matrix products, wit
 import itertools
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -101,15 +102,18 @@ def _halves(spectrum: Complex[Array, "y k"]) -> tuple[Array, Array]:
     return spectrum[:half], jnp.concatenate([spectrum[:1], spectrum[:-half:-1]])
 
 
-def _shares(shape: tuple[int, int], dtype: jnp.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """How much of each coefficient belongs to either of `_halves`, for an image of that shape."""
-    positive, negative = (np.ones((shape[0] // 2 + 1, shape[1] // 2 + 1), dtype) for _ in range(2))
-    negative[0] = 0
-    if shape[0] % 2 == 0:  # the Nyquist row is both -N/2 and +N/2, except where the columns are at theirs: one sign
-        positive[-1] = negative[-1] = 0.5
-        if shape[1] % 2 == 0:
-            positive[-1, -1], negative[-1, -1] = 1, 0
-    return positive, negative
+def _shares(shape: tuple[int, int], dtype: jnp.dtype) -> tuple[Array, Array]:
+    """How much of each coefficient belongs to either of `_halves`, for an image of that shape.
+
+    Of indices, not of tables: constants are many times as large in a program that is being linked.
+    """
+    row, column = (jax.lax.broadcasted_iota(jnp.int32, (shape[0] // 2 + 1, shape[1] // 2 + 1), axis) for axis in (0, 1))
+    # The Nyquist row is both -N/2 and +N/2, except where the columns are at theirs: one sign.
+    both = 2 * row == shape[0]
+    one = both & (2 * column == shape[1])
+    positive = jnp.where(one, 1.0, jnp.where(both, 0.5, 1.0))
+    negative = jnp.where(one | (row == 0), 0.0, jnp.where(both, 0.5, 1.0))
+    return positive.astype(dtype), negative.astype(dtype)
 
 
 def _turned(spectrum: Complex[Array, "y k"]) -> Complex[Array, "y k"]:
