@@ -293,7 +293,7 @@ def test_the_compiler_is_chosen_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", "flags.txt")  # a file with flags, to whose name none can be added
     compiler.set_compiler_flag()
     assert os.environ["XLA_FLAGS"] == "flags.txt"
-    for option in options:
+    for option in {"xla_cpu_use_fusion_emitters", *options}:
         monkeypatch.setenv("XLA_FLAGS", f"--{option}=true")
         compiler.set_compiler_flag()
         assert (os.environ["XLA_FLAGS"] == f"--{option}=true") == ("emitters" in option)

@@ -99,7 +99,7 @@ def _repeated(spectrum: Complex[Array, "y k"], shape: tuple[int, int], fine: tup
 def _halves(spectrum: Complex[Array, "y k"]) -> tuple[Array, Array]:
     """The rows of the frequencies 0, 1, ... and those of 0, -1, ..., both up to the Nyquist frequency."""
     half = len(spectrum) // 2 + 1
-    return spectrum[:half], jnp.concatenate([spectrum[:1], spectrum[:-half:-1]])
+    return spectrum[:half], _turned(spectrum, half)
 
 
 def _shares(shape: tuple[int, int], dtype: jnp.dtype) -> tuple[Array, Array]:
@@ -116,9 +116,10 @@ def _shares(shape: tuple[int, int], dtype: jnp.dtype) -> tuple[Array, Array]:
     return positive.astype(dtype), negative.astype(dtype)
 
 
-def _turned(spectrum: Complex[Array, "y k"]) -> Complex[Array, "y k"]:
-    """The rows of the opposite frequencies."""
-    return jnp.concatenate([spectrum[:1], spectrum[:0:-1]])
+def _turned(spectrum: Complex[Array, "y k"], rows: int | None = None) -> Complex[Array, "j k"]:
+    """The rows of the opposite frequencies, the first so many of them."""
+    rows = len(spectrum) if rows is None else rows
+    return jnp.concatenate([spectrum[:1], spectrum[:-rows:-1]])
 
 
 def _fine_size(n: int) -> int:
