@@ -96,8 +96,11 @@ class Result:
 
         Returns:
             The same result with `paths`.
+
+        Raises:
+            OutputError: the folder or a file cannot be written. What is complete by then stays.
         """
-        return dataclasses.replace(self, paths=tuple(products.write(product, folder) for product in self.products))
+        return dataclasses.replace(self, paths=products.write(self.products, folder))
 
     def __repr__(self) -> str:
         """List the products, a line each."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from .metadata import (
 from .pending import Pending
 from .product import Extension, Product, cube_planes, images, set_card, shared_variances
 from .sky_products import i2d, unresampled
-from .writing import write_atomically
+from .writing import begin_writing
 
 if TYPE_CHECKING:
     from ..cube import Cube
@@ -174,20 +175,23 @@ def psfsub(
     return Product(name, "psfsub", primary, extensions, asdf_content(exposure, tree))
 
 
-def write(product: Product, folder: str | Path) -> Path:
-    """Write a product under its name; the name appears only once the file is complete.
+def write(made: Iterable[Product], folder: str | Path) -> tuple[Path, ...]:
+    """Write products under their names; a name appears only once its file is complete.
 
     Args:
-        product: to be written.
-        folder: made where it is missing; a file of the same name is replaced.
+        made: the products.
+        folder: made where it is missing; files of the same names are replaced.
 
     Returns:
-        Path of the file.
+        Paths of the files.
 
     Raises:
-        OutputError: the folder or the file cannot be written.
+        OutputError: the folder or a file cannot be written. What is complete by then stays.
     """
-    return write_atomically(product.hdulist(), Path(folder) / product.name)
+    folder = Path(folder)
+    with ThreadPoolExecutor(1) as disk:  # waits for it, while the next file is made
+        ends = [disk.submit(begin_writing(product.hdulist(), folder / product.name)) for product in made]
+    return tuple(end.result() for end in ends)
 
 
 def _cube_extensions(exposure: Exposure, cube: Cube) -> tuple[Extension, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -14,39 +14,46 @@ from astropy.io import fits
 from ..errors import OutputError
 
 
-def write_atomically(hdus: fits.HDUList, path: str | Path) -> Path:
-    """Write a FITS file so that its name never stands for an incomplete one.
+def begin_writing(hdus: fits.HDUList, path: str | Path) -> Callable[[], Path]:
+    """Write a FITS file so that its name never stands for an incomplete one, but for waiting until it is on the disk.
 
-    The file is written under a temporary name in its folder, with CHECKSUM and DATASUM in every HDU, synced to disk,
-    then renamed; an existing file of that name is replaced in that instant. On an error the temporary file is removed.
-    Cards are written as they are: one of an input that no standard knows is carried over, and stops nothing.
+    The file is written under a temporary name in its folder, with CHECKSUM and DATASUM in every HDU. What is returned
+    syncs it to disk, then renames it; an existing file of that name is replaced in that instant. On an error the
+    temporary file is removed. Cards are written as they are: one of an input that no standard knows is carried over,
+    and stops nothing.
 
     Args:
-        hdus: content.
+        hdus: content, which may change afterwards.
         path: final name. Its folder is made where it is missing.
 
     Returns:
-        The path.
+        What ends it and returns the path, in any thread.
 
     Raises:
-        OutputError: the folder or the file cannot be written.
+        OutputError: the folder or the file cannot be written. What is returned raises it too.
 
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> write_atomically(fits.HDUList([fits.PrimaryHDU()]), folder / "empty.fits").name
-        'empty.fits'
-        >>> [file.name for file in folder.iterdir()]
-        ['empty.fits']
+        >>> end = begin_writing(fits.HDUList([fits.PrimaryHDU()]), folder / "empty.fits")
+        >>> (folder / "empty.fits").exists(), end().exists(), [file.name for file in folder.iterdir()]
+        (False, True, ['empty.fits'])
     """
     path = Path(path)
-    with _replacing(path, "the product") as file:
+    with ExitStack() as stack:
+        file = stack.enter_context(_replacing(path, "the product"))
         hdus.writeto(file, checksum=True, output_verify="ignore")
-    return path
+        rest = stack.pop_all()
+
+    def end() -> Path:
+        rest.close()
+        return path
+
+    return end
 
 
 def write_text_atomically(text: str, path: str | Path) -> Path:
-    """Write a text file so that its name never stands for an incomplete one, as `write_atomically` does.
+    """Write a text file so that its name never stands for an incomplete one, as `begin_writing` does.
 
     Args:
         text: content.

@@ -76,8 +76,9 @@ def test_data_models(science, references, tmp_path):
     datamodels = pytest.importorskip("stdatamodels.jwst.datamodels", reason="stdatamodels is not installed")
     shared = {"var_references": science[0].area, "var_speckles": science[0].area, "cards": {"BLUR": (0.5, "blur")}}
     psfsub = products.psfsub(science[1], ASSOCIATION, science[1].cube, n_modes=4, provenance=PROVENANCE, **shared)
-    for product in (*everything(science, references), psfsub):
-        with datamodels.open(products.write(product, tmp_path / "out")) as model:
+    made = (*everything(science, references), psfsub)
+    for product, path in zip(made, products.write(made, tmp_path / "out"), strict=True):
+        with datamodels.open(path) as model:
             assert type(model).__name__ == ("ImageModel" if product.kind == "i2d" else "CubeModel")
             assert model.meta.filename == product.name
             model.validate()
@@ -102,7 +103,7 @@ def test_around_the_official_arrays(case, tmp_path):
     for path in (path for place in golden for path in place.glob("*.fits")):
         product = rebuilt(path, association, science, references)
         if product is not None and not (tmp_path / product.name).exists():
-            products.write(product, tmp_path)
+            products.write([product], tmp_path)
     tool = SHARED.parent / "tools" / "compare_products.py"
     command = [sys.executable, "-W", "ignore", str(tool), str(tmp_path), *map(str, golden), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -11,11 +11,15 @@ import pytest
 from astropy.io import fits
 
 from coronjax import run
-from coronjax.io.writing import OutputError, check_folder, write_atomically
+from coronjax.io.writing import OutputError, begin_writing, check_folder
 
 
 def content(value=1.0):
     return fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.full((4, 5), value, ">f4"), name="SCI")])
+
+
+def write(hdus, path):
+    return begin_writing(hdus, path)()
 
 
 def names(folder):
@@ -23,7 +27,7 @@ def names(folder):
 
 
 def test_written_with_checksums(tmp_path):
-    path = write_atomically(content(), tmp_path / "deep" / "er" / "a.fits")
+    path = write(content(), tmp_path / "deep" / "er" / "a.fits")
     assert names(path.parent) == ["a.fits"]
     with fits.open(path, checksum=True) as hdus:  # a wrong one would be a warning, and so an error
         assert all({"CHECKSUM", "DATASUM"} <= set(hdu.header) for hdu in hdus)
@@ -32,20 +36,20 @@ def test_written_with_checksums(tmp_path):
 
 def test_rights_are_those_of_new_files(tmp_path):
     (tmp_path / "other").touch()
-    path = write_atomically(content(), tmp_path / "a.fits")
+    path = write(content(), tmp_path / "a.fits")
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_an_existing_file_is_replaced(tmp_path):
     for value in (1.0, 2.0):
-        path = write_atomically(content(value), tmp_path / "a.fits")
+        path = write(content(value), tmp_path / "a.fits")
     assert fits.getdata(path, "SCI").max() == 2
     assert names(tmp_path) == ["a.fits"]
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), MemoryError()])
 def test_an_error_leaves_what_was_there(tmp_path, monkeypatch, error):
-    path = write_atomically(content(1.0), tmp_path / "a.fits")
+    path = write(content(1.0), tmp_path / "a.fits")
 
     def half(self, file, **_):
         file.write(b"SIMPLE  =")
@@ -54,7 +58,7 @@ def test_an_error_leaves_what_was_there(tmp_path, monkeypatch, error):
     monkeypatch.setattr(fits.HDUList, "writeto", half)
     expected = OutputError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected):
-        write_atomically(content(2.0), path)
+        write(content(2.0), path)
     assert names(tmp_path) == ["a.fits"]
     monkeypatch.undo()
     assert fits.getdata(path, "SCI").max() == 1
@@ -63,10 +67,10 @@ def test_an_error_leaves_what_was_there(tmp_path, monkeypatch, error):
 def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file/a\.fits: the product cannot be written"):
-        write_atomically(content(), tmp_path / "file" / "a.fits")
+        write(content(), tmp_path / "file" / "a.fits")
     (tmp_path / "b.fits").mkdir()
     with pytest.raises(OutputError, match="cannot be written"):
-        write_atomically(content(), tmp_path / "b.fits")
+        write(content(), tmp_path / "b.fits")
     assert names(tmp_path) == ["b.fits", "file"]
 
 
@@ -84,24 +88,49 @@ def test_a_folder_is_looked_at_before_the_work(tmp_path, monkeypatch):
         check_folder(tmp_path / "new")
 
 
+def test_the_name_appears_at_the_end(tmp_path):
+    write(content(1.0), tmp_path / "a.fits")
+    end = begin_writing(content(2.0), tmp_path / "a.fits")
+    assert fits.getdata(tmp_path / "a.fits", "SCI").max() == 1
+    end()
+    assert fits.getdata(tmp_path / "a.fits", "SCI").max() == 2
+    begin_writing(content(3.0), tmp_path / "b.fits")  # never ended: nothing of it is left
+    assert names(tmp_path) == ["a.fits"]
+
+
+def test_a_disk_that_fails_at_the_end(tmp_path, monkeypatch):
+    write(content(1.0), tmp_path / "a.fits")
+    end = begin_writing(content(2.0), tmp_path / "a.fits")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"a\.fits: the product cannot be written: No space left"):
+        end()
+    monkeypatch.undo()
+    assert names(tmp_path) == ["a.fits"]
+    assert fits.getdata(tmp_path / "a.fits", "SCI").max() == 1
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize("existing", [True, False])
 def test_a_killed_run_leaves_no_part_under_the_name(tmp_path, existing):
     if existing:
-        write_atomically(content(1.0), tmp_path / "a.fits")
+        write(content(1.0), tmp_path / "a.fits")
     code = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {os.getcwd()!r})
 from astropy.io import fits
-from coronjax.io.writing import write_atomically
+from coronjax.io.writing import begin_writing
 def half(self, file, **_):
     file.write(b"SIMPLE  =")
     file.flush()
     print("half", flush=True)
     sys.stdin.read()
 fits.HDUList.writeto = half
-write_atomically(fits.HDUList([fits.PrimaryHDU()]), {str(tmp_path / "a.fits")!r})
+begin_writing(fits.HDUList([fits.PrimaryHDU()]), {str(tmp_path / "a.fits")!r})
 """
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout.readline() == b"half\n"
