@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import itertools
 import os
 import sys
@@ -11,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from .compiler import set_compiler_flag
+from .garbage import rarely_collected
 
 COMMANDS = {
     "run": "Reduce an association: read, flag outliers, align, subtract the star, resample, write the products.",
@@ -65,12 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_command(name: str, words: list[str]) -> int:
     set_compiler_flag()
-    threshold = gc.get_threshold()
-    atexit.unregister(gc.freeze)
-    atexit.register(gc.freeze)  # all goes at once when the process ends: to look for cycles first takes 0.4 s
-    # Imports make objects by the hundred thousand, and no cycles: to look for some takes a seventh of their time.
-    gc.set_threshold(100_000, 20, 100)
-    try:
+    with rarely_collected():
         import tyro
 
         from .commands import command_class, session
@@ -79,8 +73,6 @@ def _run_command(name: str, words: list[str]) -> int:
         command = tyro.cli(chosen, args=words, prog=f"coronjax {name}", description=COMMANDS[name], default=default)
         with session(command):
             return command()
-    finally:
-        gc.set_threshold(*threshold)
 
 
 def _no_command(words: list[str]) -> int:

@@ -88,7 +88,7 @@ class kept_program:
     By itself it is one program, as `jax.jit` makes it. What is kept is one program for each step, all in one file:
     while the compiler works at one step, Python traces the next. They are found by the names of the steps, the shapes
     and types of the leaves of $x$, what is static in it, the source of this package, the versions of JAX, its settings,
-    and the processor. Calls under a transformation of JAX, and calls with arrays on several devices, are plain
+    and the processor. Calls under a transformation of JAX, and calls on other devices than the first, are plain
     `jax.jit`. Programs that cannot be read are made anew; a folder that cannot be written is left alone.
 
     Args:
@@ -112,7 +112,7 @@ class kept_program:
         """The result of the last step."""
         leaves, structure = jax.tree.flatten(given)
         folder = _folder.get()
-        if folder is None or any(_is_of_many(leaf) for leaf in leaves):
+        if folder is None or _are_elsewhere(leaves):
             return self.jitted(given)
         path = path_of(folder, key(self._steps, leaves, structure))
         if path.name not in _loaded:
@@ -206,9 +206,12 @@ def _jax_cache_off() -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def _is_of_many(leaf: Any) -> bool:
-    """Whether a leaf is part of a larger program, or lies on several devices."""
-    return isinstance(leaf, jax.core.Tracer) or (isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1)
+def _are_elsewhere(leaves: list[Any]) -> bool:
+    """Whether any leaf is part of a larger program, or not on the first device, for which programs are kept."""
+    first = jax.devices()[0]
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or jax.config.jax_default_device not in (None, first):
+        return True
+    return any(isinstance(leaf, jax.Array) and leaf.devices() != {first} for leaf in leaves)
 
 
 def _kept(path: Path) -> Program | None:

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "ops": {"cube", "options", "errors"},
     "io": {"cube", "errors"},
     "compiler": set(),
+    "garbage": set(),
     "program_files": {"compiler"},
     "programs": {"compiler", "program_files"},
     "session": {"programs"},
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "pipeline": {"options", "chain", "inputs", "io", "programs", "reduction", "session", "result", "tally"},
     "library": {"ops", "options"},
     "workers": {"errors"},
-    "associations": {"errors", "io", "options", "pipeline", "workers"},
+    "associations": {"errors", "garbage", "io", "options", "pipeline", "workers"},
     "tally": {"cube", "io", "options", "inputs", "reduction"},  # all but the first for their types alone
     "advice": {"options"},
     "inspection": {"options", "errors", "io", "advice"},

@@ -69,3 +69,30 @@ def test_klip(name):
 @pytest.mark.slow
 def test_explicit_axes_are_refused_by_the_chain():
     assert on_eight_devices([("chain", "explicit")]) == [{"refused": True}]
+
+
+def test_programs_that_are_kept_are_for_the_first_device(tmp_path):
+    """On another one, or on all, a call is what it is without a folder."""
+    code = f"""
+import jax, numpy as np
+from pathlib import Path
+from jax.sharding import NamedSharding, PartitionSpec
+from coronjax.programs import kept_program, programs_kept_in
+
+def double(x):
+    return 2 * x
+
+doubled, x = kept_program(double), np.arange(8, dtype=np.float32)
+first, second, *_ = jax.devices()
+everywhere = NamedSharding(jax.make_mesh((8,), ("x",)), PartitionSpec("x"))
+with programs_kept_in(Path({str(tmp_path)!r})):
+    for place in (first, second, everywhere, first):
+        found = doubled(jax.device_put(x, place))
+        assert found.tolist() == (2 * x).tolist() and found.devices() == jax.device_put(x, place).devices(), place
+    with jax.default_device(second):
+        assert doubled(x).devices() == {{second}}
+    assert doubled(x).devices() == {{first}}
+"""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}".strip()
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"XLA_FLAGS": flags}, check=True)
+    assert len(list(tmp_path.iterdir())) == 1
