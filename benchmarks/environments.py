@@ -1,7 +1,5 @@
 """The Python environments that subjects run in: ours, and one for each package we compare with."""
 
-import compileall
-import functools
 import os
 import subprocess
 import sys
@@ -34,7 +32,6 @@ def python_of(name: str, *, install: bool = True) -> Path:
         Unavailable: it is not there, or its packages cannot be installed.
     """
     if name == "coronjax":
-        _compile_sources()
         return Path(sys.executable)
     if name == "official":
         return _official(install)
@@ -91,12 +88,6 @@ def _official(install: bool) -> Path:
         return Path(named)
     requirements = ROOT / "tests/official/requirements.txt"
     return _installed(ROOT / ".venv-official", ["-r", str(requirements)], install)
-
-
-@functools.cache
-def _compile_sources() -> None:
-    """As pip does with what it installs: where no bytecode may be written, every process would do it again."""
-    compileall.compile_dir(ROOT / "coronjax", quiet=1)
 
 
 def _installed(folder: Path, requirements: list[str], install: bool) -> Path:

@@ -21,7 +21,8 @@ def head(arguments: argparse.Namespace) -> str:
 Written by `make bench`. Every subject runs in turn with the others, in a process of its own, on the same arrays; rounds
 of this: {arguments.rounds}. The first call of a process stands apart, since it compiles or warms caches; the time is
 the median of the calls after it. Errors are against the same work in float64. Memory is the peak of the whole process.
-Ratios are against the first line: 2 means twice as long.
+Ratios are against the first line: 2 means twice as long. Our sources are compiled to bytecode beforehand, as pip does
+with the packages it installs.
 
 {machine(arguments.threads)} Size: {arguments.size}.
 """

@@ -1,6 +1,7 @@
 """Measure every row and write the table: python -m benchmarks.run [--size quick] [--rows klip median] ..."""
 
 import argparse
+import compileall
 import importlib
 import json
 import os
@@ -140,6 +141,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 def main(words: list[str] | None = None) -> int:
     """Measure and write; the exit status is 1 where one of our own subjects failed or broke a limit."""
     arguments = parse(words)
+    # Where Python may not write it, as in a container, every process would make it again.
+    if not compileall.compile_dir(ROOT / "coronjax", quiet=1):
+        raise SystemExit(f"{ROOT / 'coronjax'}: its sources cannot be compiled to bytecode")
     tables, wrong = [report.head(arguments)], []
     for name in (name for name in ORDER if name in arguments.rows):
         table, problems = measure(name, arguments)

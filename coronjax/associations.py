@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import AssociationError, CoronjaxError
-from .garbage import rarely_collected
 from .options import Options
 from .workers import client_of, each_result
 
@@ -149,7 +148,6 @@ def plan(
     return [Task(path, folder / stem, options, mask, allow_outside) for stem, path in stems.items()]
 
 
-@rarely_collected()
 def perform(task: Task) -> Outcome:
     """Reduce one association, unless that is done; whatever goes wrong becomes the outcome.
 

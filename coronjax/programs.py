@@ -209,7 +209,8 @@ def _jax_cache_off() -> Iterator[None]:
 def _are_elsewhere(leaves: list[Any]) -> bool:
     """Whether any leaf is part of a larger program, or not on the first device, for which programs are kept."""
     first, default = jax.devices()[0], jax.config.jax_default_device  # type: ignore[attr-defined]
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or default not in (None, first):
+    chosen = default not in (None, first, first.platform) or not jax.sharding.get_abstract_mesh().empty
+    if chosen or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return True
     return any(isinstance(leaf, jax.Array) and leaf.devices() != {first} for leaf in leaves)
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .errors import OptionsError
+from .garbage import collect_rarely
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -65,6 +66,7 @@ def client_of(workers: int | None, scheduler: str | None, n_tasks: int) -> Itera
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        client.run(collect_rarely)
         yield client
 
 

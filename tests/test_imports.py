@@ -33,8 +33,8 @@ MAY_IMPORT = {
     "result": {"cube", "options", "errors", "ops", "reduction", "io", "inputs"},  # the last for its types alone
     "pipeline": {"options", "chain", "inputs", "io", "programs", "reduction", "session", "result", "tally"},
     "library": {"ops", "options"},
-    "workers": {"errors"},
-    "associations": {"errors", "garbage", "io", "options", "pipeline", "workers"},
+    "workers": {"errors", "garbage"},
+    "associations": {"errors", "io", "options", "pipeline", "workers"},
     "tally": {"cube", "io", "options", "inputs", "reduction"},  # all but the first for their types alone
     "advice": {"options"},
     "inspection": {"options", "errors", "io", "advice"},

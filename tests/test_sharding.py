@@ -30,14 +30,17 @@ CHAIN = ("chain", "chain_gradient", "official")
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-def on_eight_devices(cases: list[tuple[str, str]], flags: str = "") -> list[dict]:
-    """The number of devices is fixed when JAX starts: a process of its own."""
+def with_eight_devices(*words: str, flags: str = "") -> list[str]:
+    """The lines that Python prints. The number of devices is fixed when JAX starts: a process of its own."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
     environment = os.environ | {"XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={DEVICES}".strip()}
-    command = [sys.executable, "-m", "tests.sharded", *(":".join(case) for case in cases)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return done.stdout.splitlines()
+
+
+def on_eight_devices(cases: list[tuple[str, str]], flags: str = "") -> list[dict]:
+    return json.loads(with_eight_devices("-m", "tests.sharded", *(":".join(case) for case in cases), flags=flags)[-1])
 
 
 def check(cases: list[tuple[str, str]], flags: str = "") -> None:
@@ -72,7 +75,7 @@ def test_explicit_axes_are_refused_by_the_chain():
 
 
 def test_programs_that_are_kept_are_for_the_first_device(tmp_path):
-    """On another one, or on all, a call is what it is without a folder."""
+    """On another one, on all, or on a mesh that is set, a call is what it is without a folder."""
     code = f"""
 import jax, numpy as np
 from pathlib import Path
@@ -91,8 +94,10 @@ with programs_kept_in(Path({str(tmp_path)!r})):
         assert found.tolist() == (2 * x).tolist() and found.devices() == jax.device_put(x, place).devices(), place
     with jax.default_device(second):
         assert doubled(x).devices() == {{second}}
-    assert doubled(x).devices() == {{first}}
+    with jax.set_mesh(everywhere.mesh):
+        doubled(x)
+    with jax.default_device("cpu"):
+        assert doubled(x).devices() == {{first}}
 """
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}".strip()
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"XLA_FLAGS": flags}, check=True)
-    assert len(list(tmp_path.iterdir())) == 1
+    with_eight_devices("-c", code)
+    assert len(list(tmp_path.iterdir())) == 2  # for the first device, unsaid and said

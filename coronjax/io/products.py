@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,11 +186,15 @@ def write(made: Iterable[Product], folder: str | Path) -> tuple[Path, ...]:
         Paths of the files.
 
     Raises:
-        OutputError: the folder or a file cannot be written. What is complete by then stays.
+        OutputError: the folder or a file cannot be written. What is complete by then, or the disk's turn, stays.
     """
     folder = Path(folder)
-    with ThreadPoolExecutor(1) as disk:  # waits for it, while the next file is made
-        ends = [disk.submit(begin_writing(product.hdulist(), folder / product.name)) for product in made]
+    ends: list[Future[Path]] = []
+    with ThreadPoolExecutor(1) as disk:  # waits for it, while the next file is made, and no more than that
+        for product in made:
+            if len(ends) > 1:
+                ends[-2].result()
+            ends.append(disk.submit(begin_writing(product.hdulist(), folder / product.name)))
     return tuple(end.result() for end in ends)
 
 

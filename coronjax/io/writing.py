@@ -27,7 +27,7 @@ def begin_writing(hdus: fits.HDUList, path: str | Path) -> Callable[[], Path]:
         path: final name. Its folder is made where it is missing.
 
     Returns:
-        What ends it and returns the path, in any thread.
+        What ends it and returns the path, in any thread. It has to be called: the temporary file may stay otherwise.
 
     Raises:
         OutputError: the folder or the file cannot be written. What is returned raises it too.

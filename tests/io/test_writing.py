@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from coronjax import run
+from coronjax.io.products import write as write_products
 from coronjax.io.writing import OutputError, begin_writing, check_folder
 
 
@@ -94,7 +97,6 @@ def test_the_name_appears_at_the_end(tmp_path):
     assert fits.getdata(tmp_path / "a.fits", "SCI").max() == 1
     end()
     assert fits.getdata(tmp_path / "a.fits", "SCI").max() == 2
-    begin_writing(content(3.0), tmp_path / "b.fits")  # never ended: nothing of it is left
     assert names(tmp_path) == ["a.fits"]
 
 
@@ -111,6 +113,41 @@ def test_a_disk_that_fails_at_the_end(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert names(tmp_path) == ["a.fits"]
     assert fits.getdata(tmp_path / "a.fits", "SCI").max() == 1
+
+
+def products(count):
+    return [SimpleNamespace(name=f"{i}.fits", hdulist=lambda i=i: content(i)) for i in range(count)]
+
+
+def test_products_come_in_their_order(tmp_path):
+    paths = write_products(iter(products(5)), tmp_path)
+    assert [path.name for path in paths] == names(tmp_path) == [f"{i}.fits" for i in range(5)]
+    assert [fits.getdata(path, "SCI").max() for path in paths] == list(range(5))
+
+
+@pytest.mark.parametrize("failing", [0, 3])
+def test_a_slow_disk_that_fails_stops_the_rest(tmp_path, monkeypatch, failing):
+    """No more is begun than the file that waits and the one after it; of those that were not ended nothing is left."""
+    begun, sync = [], os.fsync
+
+    def slow(descriptor):
+        time.sleep(0.02)
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.startswith(f".{failing}.fits."):
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    def asked():
+        for product in products(8):
+            begun.append(product.name)
+            yield product
+            assert len([name for name in names(tmp_path) if name.endswith(".part")]) <= 2
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with pytest.raises(OutputError, match=rf"{failing}\.fits: the product cannot be written: No space left"):
+        write_products(asked(), tmp_path)
+    assert len(begun) <= failing + 3
+    assert not [name for name in names(tmp_path) if name.endswith(".part")]
+    assert f"{failing}.fits" not in names(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
