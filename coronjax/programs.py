@@ -208,11 +208,14 @@ def _jax_cache_off() -> Iterator[None]:
 
 def _are_elsewhere(leaves: list[Any]) -> bool:
     """Whether any leaf is part of a larger program, or not on the first device, for which programs are kept."""
-    first, default = jax.devices()[0], jax.config.jax_default_device  # type: ignore[attr-defined]
-    chosen = default not in (None, first, first.platform) or not jax.sharding.get_abstract_mesh().empty
-    if chosen or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    first, default = jax.devices()[0], jax.config.values["jax_default_device"]  # set by jax.default_device too
+    if default not in (None, first, first.platform) or not jax.sharding.get_abstract_mesh().empty:
         return True
-    return any(isinstance(leaf, jax.Array) and leaf.devices() != {first} for leaf in leaves)
+
+    def elsewhere(leaf: Any) -> bool:
+        return isinstance(leaf, jax.core.Tracer) or (isinstance(leaf, jax.Array) and leaf.devices() != {first})
+
+    return any(map(elsewhere, leaves))
 
 
 def _kept(path: Path) -> Program | None:

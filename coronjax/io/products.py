@@ -186,7 +186,7 @@ def write(made: Iterable[Product], folder: str | Path) -> tuple[Path, ...]:
         Paths of the files.
 
     Raises:
-        OutputError: the folder or a file cannot be written. What is complete by then, or the disk's turn, stays.
+        OutputError: the folder or a file cannot be written. What is complete by then stays.
     """
     folder = Path(folder)
     ends: list[Future[Path]] = []
