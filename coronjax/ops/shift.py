@@ -73,7 +73,7 @@ def _multipliers(shape: Shape, shift: Float[Array, "2"]) -> tuple[Complex[Array,
     (ny, nx), (sx, sy) = shape, shift
     phase_y, slope_y = _phase(np.fft.fftfreq(ny), sy)
     phase_x, slope_x = _phase(np.fft.rfftfreq(nx), sx)
-    result = [_outer(phase_y, phase_x), _outer(phase_y, slope_x), _outer(slope_y, phase_x)]
+    result = [y[:, None] * x for y, x in ((phase_y, phase_x), (phase_y, slope_x), (slope_y, phase_x))]
     if ny % 2 == 0 and nx % 2 == 0:
         total = jnp.pi * (sx + sy)
         value, slope = jnp.cos(total), -jnp.pi * jnp.sin(total)
@@ -81,17 +81,11 @@ def _multipliers(shape: Shape, shift: Float[Array, "2"]) -> tuple[Complex[Array,
     return tuple(result)
 
 
-def _outer(column: Complex[Array, " y"], row: Complex[Array, " k"]) -> Complex[Array, "y k"]:
-    """Outer product as matrix products of rank two: XLA would compute the sines anew for every element otherwise."""
-    parts = jnp.stack([row.real, row.imag])
-    real = jnp.matmul(jnp.stack([column.real, -column.imag], -1), parts, precision="highest")
-    imaginary = jnp.matmul(jnp.stack([column.imag, column.real], -1), parts, precision="highest")
-    return jax.lax.complex(real, imaginary)
-
-
 def _phase(frequency: np.ndarray, shift: Float[Array, ""]) -> tuple[Complex[Array, " k"], Complex[Array, " k"]]:
     """The phase factor along one axis and its derivative in the shift; real at the Nyquist frequency."""
     omega = jnp.asarray(2 * np.pi * frequency, shift.dtype)
-    sine, cosine = jnp.sin(omega * shift), jnp.cos(omega * shift)
+    waves = jnp.stack([jnp.cos(omega * shift), jnp.sin(omega * shift)], axis=-1)
+    # Times the identity, since XLA would merge them with what they multiply and compute them for every pixel of it.
+    cosine, sine = jnp.matmul(waves, jnp.eye(2, dtype=shift.dtype), precision="highest").T
     inner = jnp.asarray(np.abs(frequency) != 0.5, shift.dtype)
     return jax.lax.complex(cosine, -inner * sine), jax.lax.complex(-omega * sine, -inner * omega * cosine)
