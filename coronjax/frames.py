@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, UInt32
 
 from .cube import DQ, Cube, match_nans_and_flags
 from .ops import flag_outliers, nanmedian, pedestal, predict_star
-from .ops._devices import by_each, by_planes, whole
+from .ops._devices import by_each, by_planes, by_planes_in_turn, whole
 from .ops.repair import repair_with_error
 from .options import Options
 
@@ -94,19 +94,16 @@ def prepare(cubes: tuple[Cube, ...], *, zero_non_science: Array, options: Option
         return repaired.image, noise**2, ~repaired.filled
 
     stacks = [
-        [jnp.reshape(getattr(cube, name), (-1, *cube.sci.shape[-2:])) for name in ("sci", "err", "dq")]
+        tuple(jnp.reshape(getattr(cube, name), (-1, *cube.sci.shape[-2:])) for name in ("sci", "err", "dq"))
         for cube in cubes
     ]
-    together = tuple(jnp.concatenate(parts) for parts in zip(*stacks, strict=True))
-    wanted = jnp.concatenate([jnp.ravel(cube.valid) for cube in cubes])
-    joined = by_planes(one, together, zero_non_science, wanted=wanted, otherwise=_blank, few=2)
-    found, start = [], 0
-    for cube, stack in zip(cubes, stacks, strict=True):
-        end = start + len(stack[0])
-        image, variance, measured = (a[start:end].reshape(cube.sci.shape) for a in joined)
+    wanted = [jnp.ravel(cube.valid) for cube in cubes]
+    prepared = by_planes_in_turn(one, stacks, zero_non_science, wanted=wanted, otherwise=_blank, few=2)
+    found = []
+    for cube, planes in zip(cubes, prepared, strict=True):
+        image, variance, measured = (a.reshape(cube.sci.shape) for a in planes)
         flags = jnp.where(measured, cube.dq, cube.dq | jnp.uint32(DQ.FLUX_ESTIMATED.value))
         found.append(Frames(image, variance, flags, measured))
-        start = end
     return tuple(found)
 
 

@@ -43,42 +43,48 @@ def is_reached(weight: Float[Array, "*n"]) -> Bool[Array, "*n"]:
 
 
 def detector_sums(
-    cube: Cube, level: Float[Array, ""], time: Float[Array, ""], by_noise: bool, shared: SharedNoise | None
-) -> tuple[Float[Array, "v+2 y x"], Float[Array, "int y x"], Bool[Array, "int y x"]]:
+    cube: Cube,
+    usable: Bool[Array, "int y x"],
+    weights: Float[Array, "int y x"],
+    level: Float[Array, ""],
+    shared: SharedNoise | None,
+) -> Float[Array, "v+2 y x"]:
     """Add up the integrations of an exposure where they lie, pixel by pixel on the detector.
 
-    First the sums of weighted values, of weights and of each variance times squared weight; then the weight of every
-    integration; then which pixels it uses. The square of ERR, less what is shared, stands for variances where there
-    are none.
+    First the sums of weighted values, of weights and of each variance times squared weight. The square of ERR, less
+    what is shared, stands for variances where there are none.
     """
 
     kinds = () if shared is None else (shared.references, shared.speckles)
     known = sum((sound(v, jnp.ones(v.shape, bool)) for v in kinds if v is not None), jnp.zeros_like(cube.sci[0]))
 
     @jax.checkpoint
-    def contribution(plane: Cube, level: Array, time: Array) -> tuple[Array, Array, Array]:
-        usable, weight = usable_weights(plane, time, by_noise)
+    def contribution(plane: Cube, usable: Array, weight: Array, level: Array) -> Array:
         values = weight * (jnp.where(usable, plane.sci, 0) - level)
         noise = [weight**2 * sound(v, usable) for v in variances_of(plane) or [plane.err**2 - known]]
-        return jnp.stack([values, weight, *noise]), weight, usable
+        return jnp.stack([values, weight, *noise])
 
-    def add(total: Array, plane: Cube) -> tuple[Array, tuple[Array, Array]]:
-        more, weight, usable = contribution(plane, level, time)
-        return total + more, (weight, usable)
+    def add(total: Array, integration: tuple[Cube, Array, Array]) -> tuple[Array, None]:
+        return total + contribution(*integration, level), None
 
     n_sums = 2 + max(len(variances_of(cube)), 1)
-    total, (weights, usable) = jax.lax.scan(add, jnp.zeros((n_sums, *cube.sci.shape[1:]), cube.sci.dtype), cube)
-    return total, weights, usable
+    start = jnp.zeros((n_sums, *cube.sci.shape[1:]), cube.sci.dtype)
+    return jax.lax.scan(add, start, (cube, usable, weights))[0]
 
 
 def drizzled_plane(
-    table: Overlap, plane: Cube, level: Float[Array, ""], time: Float[Array, ""], by_noise: bool
+    table: Overlap,
+    plane: Cube,
+    usable: Bool[Array, "y_in x_in"],
+    weight: Float[Array, "y_in x_in"],
+    level: Float[Array, ""],
+    time: Float[Array, ""],
+    by_noise: bool,
 ) -> tuple[Float[Array, "v+2 y x"], Float[Array, "y_in x_in"], Bool[Array, "y x"]]:
     """Return what one integration adds where the roots of variances are drizzled like an image.
 
     First to weight, omega and each variance; then its weighted values, not yet spread; then the pixels it reaches.
     """
-    usable, weight = usable_weights(plane, time, by_noise)
     values = weight * (jnp.where(usable, plane.sci, 0) - level)
     errors = [root(sound(v, usable)) for v in variances_of(plane)]
     spreads = spread(table, jnp.stack([weight] + [weight * error for error in errors]))

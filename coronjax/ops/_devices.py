@@ -7,8 +7,9 @@ moves each part to where it is worked on, once. Inside a `jax.shard_map` nothing
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -124,9 +125,7 @@ def by_planes(
     Returns:
         What `one` returns, stacked.
     """
-    if batch_size is None:
-        values = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(stacks))
-        batch_size = suited(few, max(few, _VALUES // max(values, 1)))
+    batch_size = _batch_size(stacks, few) if batch_size is None else batch_size
 
     def work(own: tuple, shared: Any) -> Any:
         return _in_batches(lambda plane: one(plane, shared), own, otherwise, batch_size)
@@ -139,6 +138,47 @@ def by_planes(
     divided = jax.shard_map(work, mesh=mesh, in_specs=(spec, PartitionSpec()), out_specs=spec, check_vma=False)
     found = divided(_moved(own, mesh, jax.tree.map(lambda _: spec, own)), _everywhere(shared, mesh))
     return jax.tree.map(lambda a: _cropped(a, 0, planes, mesh), found)
+
+
+def by_planes_in_turn(
+    one: Callable[[Any, Any], Any],
+    parts: Sequence[Any],
+    shared: Any = None,
+    *,
+    wanted: Sequence[Bool[Array, " plane"]],
+    otherwise: Callable[[Any], Any],
+    few: int = 1,
+) -> list[Any]:
+    """As `by_planes` for several stacks, one after another in one loop, so that `one` is compiled once.
+
+    A processor fetches each plane from where it lies, since to join the stacks takes as long as to work on some of
+    their planes; elsewhere they are joined.
+    """
+    at_once = _batch_size(parts[0], few)
+    if at_once > few or _mesh_of(parts) is not None:
+        joined = jax.tree.map(lambda *stacks: jnp.concatenate(stacks), *parts)
+        found = by_planes(one, joined, shared, wanted=jnp.concatenate(wanted), otherwise=otherwise, few=few)
+        ends = itertools.accumulate(map(len, wanted))
+        return [jax.tree.map(lambda a: a[end - len(own) : end], found) for own, end in zip(wanted, ends, strict=True)]
+    several = _several(lambda plane: one(plane, shared), otherwise)
+    own = [jax.tree.map(lambda a: _lengthened(a, -len(a) % at_once), part) for part in zip(parts, wanted, strict=True)]
+    turns = [len(counted) // at_once for _, counted in own]
+    starts = [0, *itertools.accumulate(turns)]
+
+    def turn(i: Array) -> Any:
+        found = None
+        for part, start in zip(own, starts, strict=False):
+            # Beyond its end a stack is read at its end, and not used.
+            here = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, (i - start) * at_once, at_once), part)
+            found = here if found is None else jax.tree.map(partial(jnp.where, i < start), found, here)
+        return several(found)
+
+    found = jax.lax.map(jax.checkpoint(turn), jnp.arange(sum(turns)))
+    found = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
+    return [
+        jax.tree.map(lambda a: a[start * at_once : start * at_once + len(own)], found)
+        for own, start in zip(wanted, starts, strict=False)
+    ]
 
 
 def by_each(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -168,6 +208,23 @@ def _in_batches(
         plane, wanted = part
         return one(plane) if otherwise is None else jax.lax.cond(wanted, one, otherwise, plane)
 
+    several = _several(one, otherwise)
+    # Differentiated, a turn is worked out again: what it makes on its way would be kept for every plane.
+    planes = len(jax.tree.leaves(own)[0])
+    if at_once == 1 or planes == 0:
+        return jax.lax.map(jax.checkpoint(chosen), own)
+    if planes <= at_once:
+        return several(own)
+    turns = -(-planes // at_once)
+    size = -(-planes // turns)  # equal batches: one program for all of them
+    parts = jax.tree.map(lambda a: _lengthened(a, turns * size - planes).reshape(turns, size, *a.shape[1:]), own)
+    found = jax.lax.map(jax.checkpoint(several), parts)
+    return jax.tree.map(lambda a: a.reshape(turns * size, *a.shape[2:])[:planes], found)
+
+
+def _several(one: Callable[[Any], Any], otherwise: Callable[[Any], Any] | None) -> Callable[[tuple], Any]:
+    """`one` for several planes at once, where any of them is wanted."""
+
     def several(parts: tuple) -> Any:
         planes, wanted = parts
         if otherwise is None:
@@ -183,17 +240,13 @@ def _in_batches(
 
         return jax.lax.cond(jnp.any(wanted), work, idle, planes)
 
-    # Differentiated, a turn is worked out again: what it makes on its way would be kept for every plane.
-    planes = len(jax.tree.leaves(own)[0])
-    if at_once == 1 or planes == 0:
-        return jax.lax.map(jax.checkpoint(chosen), own)
-    if planes <= at_once:
-        return several(own)
-    turns = -(-planes // at_once)
-    size = -(-planes // turns)  # equal batches: one program for all of them
-    parts = jax.tree.map(lambda a: _lengthened(a, turns * size - planes).reshape(turns, size, *a.shape[1:]), own)
-    found = jax.lax.map(jax.checkpoint(several), parts)
-    return jax.tree.map(lambda a: a.reshape(turns * size, *a.shape[2:])[:planes], found)
+    return several
+
+
+def _batch_size(stacks: Any, few: int) -> int:
+    """Planes worked on at once where nothing else is said."""
+    values = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(stacks))
+    return suited(few, max(few, _VALUES // max(values, 1)))
 
 
 def _lengthened(stack: Array, spare: int) -> Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..cube import Cube
-from ._contributions import detector_sums, drizzled_plane, sound
+from ._contributions import detector_sums, drizzled_plane, sound, usable_weights
 from ._root import root
 from ._sky_flags import add_flags, init_flags
 from .overlap import Overlap
@@ -123,11 +123,12 @@ def add_exposure(
     level = jnp.asarray(background, cube.sci.dtype)
     time = jnp.asarray(1.0 if weight_type == "ivm" else exposure_time, cube.sci.dtype)
     by_noise = weight_type == "ivm" and cube.var_rnoise is not None
-    total, weights, usable = detector_sums(cube, level, time, by_noise, shared)
+    usable, weights = usable_weights(cube, time, by_noise)
+    total = detector_sums(cube, usable, weights, level, shared)
     if sums.omega is None:
         sums = _add_propagated(sums, table, total, usable, cube.valid)
     else:
-        sums = _add_drizzled(sums, table, cube, level, time, by_noise)
+        sums = _add_drizzled(sums, table, (cube, usable, weights), level, time, by_noise)
     added = sums.shared if shared is None else _add_shared(sums.shared, table, shared, total[1])
     flags = None if sums.flags is None else add_flags(sums.flags, table, cube.dq, cube.valid, weights)
     return dataclasses.replace(sums, shared=added, flags=flags), total[2:].sum(0)
@@ -154,23 +155,28 @@ def _add_propagated(
 
 
 def _add_drizzled(
-    sums: DrizzleSums, table: Overlap, cube: Cube, level: Array, time: Array, by_noise: bool
+    sums: DrizzleSums,
+    table: Overlap,
+    integrations: tuple[Cube, Bool[Array, "int y_in x_in"], Float[Array, "int y_in x_in"]],
+    level: Array,
+    time: Array,
+    by_noise: bool,
 ) -> DrizzleSums:
     """One integration after another: each has its own variances and its own weight in the mean of them."""
     present = [i for i, total in enumerate(sums.variances) if total is not None]
-    contribution = jax.checkpoint(lambda plane, level, time: drizzled_plane(table, plane, level, time, by_noise))
+    contribution = jax.checkpoint(lambda *known: drizzled_plane(table, *known, by_noise=by_noise))
 
-    def add(carry: tuple, plane: Cube) -> tuple[tuple, None]:
-        total, weighted, context, n = carry
-        more, value, reached = contribution(plane, level, time)
+    def add(carry: tuple, integration: tuple[Cube, Array, Array]) -> tuple[tuple, None]:
+        plane, (total, weighted, context, n) = integration[0], carry
+        more, value, reached = contribution(*integration, level, time)
         bit = jax.lax.bitcast_convert_type(jnp.uint32(1) << (n % 32).astype(jnp.uint32), jnp.int32)
         context = context.at[n // 32].set(context[n // 32] | jnp.where(reached, bit, 0))
         return (total + more, weighted + value, context, n + plane.valid.astype(n.dtype)), None
 
     omega = jnp.zeros_like(sums.weight) if sums.omega is None else sums.omega
     before = jnp.stack([sums.weight, omega] + [total for total in sums.variances if total is not None])
-    start = (before, jnp.zeros_like(cube.sci[0]), sums.context, sums.n_planes)
-    (total, weighted, context, n), _ = jax.lax.scan(add, start, cube)
+    start = (before, jnp.zeros_like(integrations[0].sci[0]), sums.context, sums.n_planes)
+    (total, weighted, context, n), _ = jax.lax.scan(add, start, integrations)
     variances = dict(zip(present, total[2:], strict=True))
     # The planes share one geometry, so their weighted values are added before they are spread.
     return dataclasses.replace(
