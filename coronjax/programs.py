@@ -16,9 +16,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
+from jaxtyping import Array
 
 from .compiler import compiler_options
 from .program_files import (
@@ -113,7 +115,7 @@ class kept_program:
         leaves, structure = jax.tree.flatten(given)
         folder = _folder.get()
         if folder is None or _are_elsewhere(leaves):
-            return self.jitted(given)
+            return self.jitted(given).whole()
         path = path_of(folder, key(self._steps, leaves, structure))
         if path.name not in _loaded:
             _loaded[path.name] = _kept(path) or self._make(path, leaves, structure)
@@ -141,14 +143,33 @@ class kept_program:
         return program
 
 
-def _in_turn(steps: tuple[Callable[..., Any], ...], given: Any) -> Any:
+class _Distinct(eqx.Module):
+    """A result with every array once: a compiled program would return a copy for each place it stands in."""
+
+    arrays: list[Array]
+    numbers: tuple[int, ...] = eqx.field(static=True)  # of the arrays that its leaves are
+    form: Any = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, result: Any) -> _Distinct:
+        leaves, form = jax.tree.flatten(result)
+        arrays = {id(leaf): leaf for leaf in leaves}
+        places = {identity: number for number, identity in enumerate(arrays)}
+        return cls(list(arrays.values()), tuple(places[id(leaf)] for leaf in leaves), form)
+
+    def whole(self) -> Any:
+        """The result."""
+        return jax.tree.unflatten(self.form, [self.arrays[number] for number in self.numbers])
+
+
+def _in_turn(steps: tuple[Callable[..., Any], ...], given: Any) -> _Distinct:
     # What a caller's function closes over is constant: without this the compiler works out steps of it, slowly.
     # Leaf by leaf, so that what is not differentiated has no tangent.
     given = jax.tree.map(jax.lax.optimization_barrier, given)
     results: list[Any] = []
     for step in steps:
         results.append(_strong(step(given, *results)))
-    return results[-1]
+    return _Distinct.of(results[-1])
 
 
 def _traced(step: Callable[..., Any], structure: Any, earlier: list[Any], arrays: list[Any]) -> tuple[Any, Any]:
