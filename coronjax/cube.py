@@ -138,12 +138,48 @@ def match_nans_and_flags(cube: Cube) -> Cube:
 
     Source: calwebb_coron3 of jwst 3.0.0, outlier detection and resampling both begin so.
     """
-    floats = (cube.sci, cube.err, cube.var_poisson, cube.var_rnoise, cube.var_flat)
+    return masked(cube, unusable(cube))
+
+
+def unusable(cube: Cube) -> Bool[Array, "*planes y x"]:
+    """Pixels that are NaN in any array, or flagged DO_NOT_USE.
+
+    Args:
+        cube: integrations.
+
+    Returns:
+        True where a pixel is not to be used.
+
+    Example:
+        >>> one = jnp.ones((1, 1, 2))
+        >>> unusable(Cube(one, one, jnp.array([[[1, 4]]], jnp.uint32), jnp.ones(1, bool))).tolist()
+        [[[True, False]]]
+    """
     bad = (cube.dq & DQ.DO_NOT_USE.value) != 0
-    for array in floats:
+    for array in (cube.sci, cube.err, cube.var_poisson, cube.var_rnoise, cube.var_flat):
         if array is not None:
             bad = bad | jnp.isnan(array)
-    dq = jnp.where(bad, cube.dq | jnp.uint32(DQ.DO_NOT_USE.value), cube.dq)
-    masked = [None if array is None else jnp.where(bad, jnp.nan, array) for array in floats]
-    fields: dict[str, Any] = dict(zip(("sci", "err", *VARIANCES), masked, strict=True))
-    return dataclasses.replace(cube, dq=dq, **fields)
+    return bad
+
+
+def masked(cube: Cube, bad: Bool[Array, "*planes y x"]) -> Cube:
+    """Make pixels NaN in every array, and DO_NOT_USE.
+
+    Args:
+        cube: integrations.
+        bad: which pixels.
+
+    Returns:
+        A cube of the same shape.
+
+    Example:
+        >>> one = jnp.ones((1, 1, 2))
+        >>> cube = Cube(one, one, jnp.zeros((1, 1, 2), jnp.uint32), jnp.ones(1, bool))
+        >>> masked(cube, jnp.array([[[True, False]]])).sci.tolist()
+        [[[nan, 1.0]]]
+    """
+    fields: dict[str, Any] = {"dq": jnp.where(bad, cube.dq | jnp.uint32(DQ.DO_NOT_USE.value), cube.dq)}
+    for name in ("sci", "err", *VARIANCES):
+        array = getattr(cube, name)
+        fields[name] = None if array is None else jnp.where(bad, jnp.nan, array)
+    return dataclasses.replace(cube, **fields)

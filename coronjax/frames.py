@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt32
 
-from .cube import DQ, Cube, match_nans_and_flags
-from .ops import flag_outliers, nanmedian, pedestal, predict_star
+from .cube import DQ, Cube
+from .ops import nanmedian, pedestal, predict_star
 from .ops._devices import by_each, by_planes, by_planes_in_turn, whole
+from .ops.outliers import Decision, decide_outliers, nothing_decided
 from .ops.repair import repair_with_error
 from .options import Options
 
@@ -38,26 +41,26 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
         References and science, flagged.
     """
     chosen = options.outlier_detection
-    if chosen.skip or chosen.pairs == "both":
+    simple = chosen.skip or chosen.pairs == "both"
+    star = None if simple else whole(_typical_star(references))
 
-        def flagged(exposure: Cube) -> Cube:
-            return flag_outliers(exposure, options=chosen).cube
-
-        return jax.vmap(flagged)(references), jax.vmap(flagged)(science)
-    star = whole(_typical_star(references))
-
-    def decided(exposure: Cube, shared: tuple) -> Cube:
+    def decided(exposure: Cube, shared: tuple) -> Decision:
         star, chosen = shared
-        prediction = predict_star(star[None], jnp.isfinite(star)[None], jnp.ones(1, bool), exposure)
-        return flag_outliers(exposure, prediction=prediction.astype(exposure.sci.dtype), options=chosen).cube
+        prediction = None
+        if star is not None:
+            prediction = predict_star(star[None], jnp.isfinite(star)[None], jnp.ones(1, bool), exposure)
+            prediction = prediction.astype(exposure.sci.dtype)
+        return decide_outliers(exposure, prediction=prediction, options=chosen)
 
-    def flagged_among(exposures: Cube, shared: tuple) -> Cube:
-        # Also where every exposure counts: what is not behind a branch is merged with the writing of each array.
+    def flagged(exposures: Cube, shared: tuple) -> Cube:
         some = jnp.any(exposures.valid, axis=-1)
-        return by_planes(decided, exposures, shared, wanted=some, otherwise=match_nans_and_flags)
+        nothing = partial(nothing_decided, options=chosen)
+        at_once = len(exposures.sci) if simple else None
+        found = by_planes(decided, exposures, shared, wanted=some, otherwise=nothing, batch_size=at_once)
+        return found.applied(exposures)
 
     known = star, chosen
-    return flagged_among(references, known), by_each(flagged_among, science, known)  # of science there are few
+    return flagged(references, known), by_each(flagged, science, known)  # of science there are few
 
 
 def _typical_star(references: Cube) -> Float[Array, "y x"]:

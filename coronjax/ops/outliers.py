@@ -1,11 +1,14 @@
 """Flag the cosmic rays of an exposure: pixels that stand out from the median of its integrations."""
 
+import dataclasses
+from typing import Any, NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from ..cube import DQ, Cube, match_nans_and_flags, parse_bits
+from ..cube import DQ, VARIANCES, Cube, masked, parse_bits, unusable
 from ..options import OutlierDetection
 from ._pairs import decide_pairs
 from .median import nanmedian
@@ -62,7 +65,63 @@ def flag_outliers(
     Source: outlier_detection, mode 'coron', of jwst 3.0.0; pairs: after P. G. van Dokkum 2001, PASP 113, 1420, whose
     hits too are what is sharper than the light of the sky.
     """
-    options = OutlierDetection() if options is None else options
+    found = _find(cube, prediction, OutlierDetection() if options is None else options)
+    flagged, undecided, _, median = found
+    return Outliers(_decided(cube, found).applied(cube), flagged, undecided, median, jnp.sum(flagged, axis=(1, 2)))
+
+
+class Decision(eqx.Module):
+    """What becomes of the pixels of an exposure.
+
+    To decide takes long, and the compiler would do it again for each array of the cube that it is applied to, unless it
+    is behind a branch.
+    """
+
+    bad: Bool[Array, "*planes y x"]  # NaN and DO_NOT_USE
+    dq: UInt32[Array, "*planes y x"]
+    growth: Float[Array, "*planes y x"] | None  # of variances; None: none grows
+
+    def applied(self, cube: Cube) -> Cube:
+        """The cube that it was decided of, flagged."""
+        return masked(dataclasses.replace(_widened(cube, self.growth), dq=self.dq), self.bad)
+
+
+def decide_outliers(cube: Cube, *, prediction: Float[Array, "y x"] | None, options: OutlierDetection) -> Decision:
+    """Decide as `flag_outliers` does.
+
+    Args:
+        cube: the integrations of one exposure.
+        prediction: the star's light in them, if it is known.
+        options: as there.
+
+    Returns:
+        `Decision`.
+    """
+    return _decided(cube, _find(cube, prediction, options))
+
+
+def nothing_decided(cube: Cube, *, options: OutlierDetection) -> Decision:
+    """The decision on integrations that are padding: NaN and DO_NOT_USE are made to agree.
+
+    Args:
+        cube: such integrations.
+        options: as in `flag_outliers`.
+
+    Returns:
+        `Decision`, of the same form as that of `decide_outliers`.
+    """
+    growth = jnp.ones_like(cube.err) if _tells_pairs(cube, options) else None
+    return Decision(unusable(cube), cube.dq, growth)
+
+
+class _Found(NamedTuple):
+    flagged: Bool[Array, "int y x"]
+    undecided: Bool[Array, "int y x"]
+    growth: Float[Array, "int y x"] | None
+    median: Float[Array, "y x"]
+
+
+def _find(cube: Cube, prediction: Array | None, options: OutlierDetection) -> _Found:
     valid = cube.valid[:, None, None]
     bits, complement = parse_bits(options.good_bits)
     bad_bits = bits if complement else ~bits & 0xFFFFFFFF
@@ -73,32 +132,39 @@ def flag_outliers(
     median = nanmedian(cube.sci, usable)
     limit = options.snr * jnp.nan_to_num(jax.lax.stop_gradient(cube.err))
     flagged = (jnp.abs(cube.sci - median) > limit) & valid & (not options.skip)
-    undecided = jnp.zeros_like(flagged)
-    if options.pairs == "prediction" and not options.skip and len(cube.sci) > 1:
-        good = usable & ~jnp.isnan(cube.sci)
-        single = jnp.sum(good, axis=0) != 2
-        pairs = decide_pairs(cube.sci, cube.err, good, flagged & single, median, prediction, options)
-        flagged, undecided = jnp.where(single, flagged, pairs.flagged), pairs.undecided
-        cube = _widen(cube, undecided, pairs.excess)
-    dq = jnp.where(flagged, cube.dq | jnp.uint32(_FLAG), cube.dq)
-    dq = jnp.where(undecided, dq | jnp.uint32(DQ.OUTLIER.value), dq)
-    matched = match_nans_and_flags(eqx.tree_at(lambda c: c.dq, cube, dq))
-    return Outliers(matched, flagged, undecided, median, jnp.sum(flagged, axis=(1, 2)))
+    if not _tells_pairs(cube, options):
+        return _Found(flagged, jnp.zeros_like(flagged), None, median)
+    good = usable & ~jnp.isnan(cube.sci)
+    single = jnp.sum(good, axis=0) != 2
+    pairs = decide_pairs(cube.sci, cube.err, good, flagged & single, median, prediction, options)
+    flagged = jnp.where(single, flagged, pairs.flagged)
+    return _Found(flagged, pairs.undecided, _growth(cube.err, pairs.undecided, pairs.excess), median)
 
 
-def _widen(cube: Cube, undecided: Array, excess: Array) -> Cube:
-    """Let error and variances of undecided pixels grow by the same factor, to cover the excess."""
-    grown = undecided & (cube.err > 0)
-    safe = jnp.where(grown, cube.err, 1)
-    factor = jnp.where(grown, 1 + excess**2 / (2 * safe**2), 1)
+def _tells_pairs(cube: Cube, options: OutlierDetection) -> bool:
+    """Whether of two integrations the one that is wrong is looked for."""
+    return options.pairs == "prediction" and not options.skip and len(cube.sci) > 1
 
-    def spread(cube: Cube) -> list[Array | None]:
-        variances = (cube.var_poisson, cube.var_rnoise, cube.var_flat)
-        return [cube.err * jnp.sqrt(factor), *(None if v is None else v * factor for v in variances)]
 
-    return eqx.tree_at(
-        lambda c: (c.err, c.var_poisson, c.var_rnoise, c.var_flat),
-        cube,
-        spread(cube),
-        is_leaf=lambda leaf: leaf is None,
-    )
+def _decided(cube: Cube, found: _Found) -> Decision:
+    dq = jnp.where(found.flagged, cube.dq | jnp.uint32(_FLAG), cube.dq)
+    dq = jnp.where(found.undecided, dq | jnp.uint32(DQ.OUTLIER.value), dq)
+    bad = unusable(dataclasses.replace(_widened(cube, found.growth), dq=dq))
+    return Decision(bad, dq, found.growth)
+
+
+def _growth(err: Array, undecided: Array, excess: Array) -> Array:
+    """The factor by which the variance of undecided pixels grows, to cover the excess."""
+    grown = undecided & (err > 0)
+    return jnp.where(grown, 1 + excess**2 / (2 * jnp.where(grown, err, 1) ** 2), 1)
+
+
+def _widened(cube: Cube, growth: Array | None) -> Cube:
+    """Let variances grow, and the error with them."""
+    if growth is None:
+        return cube
+    fields: dict[str, Any] = {"err": cube.err * jnp.sqrt(growth)}
+    for name in VARIANCES:
+        variance = getattr(cube, name)
+        fields[name] = None if variance is None else variance * growth
+    return dataclasses.replace(cube, **fields)
