@@ -75,7 +75,9 @@ def shift_frame(
     axes = [_kernel(n, s, blur, r, exact) for n, s, r in zip(padded.shape, shift[::-1], rounded[::-1], strict=True)]
     soft = [gaussian(frequency, blur) for frequency in _frequencies(padded.shape)]
     moved = _filtered(padded, shift_multiplier(padded.shape, shift) * soft[0][:, None] * soft[1])
-    moved = instead(exact, jnp.roll(padded, rounded[::-1], (0, 1)), moved)
+    still, computed = jax.lax.stop_gradient((padded, moved))
+    whole = jax.lax.cond(exact, lambda: jnp.roll(still, rounded[::-1], (0, 1)), lambda: computed)
+    moved = instead(exact, whole, moved)
     flags, inside = _carried(dq, axes, rounded)
     return Shifted(crop_border(moved, padding), _propagated(variance, axes, padding), flags, inside)
 
