@@ -87,13 +87,18 @@ def _repeated(spectrum: Complex[Array, "y k"], shape: tuple[int, int], fine: tup
 
     Put together of slices: to fetch one element after another takes as long as a transform.
     """
-    (ny, nx), (my, mx) = shape, fine
+    nx, (my, mx) = shape[1], fine
     mirrored = _turned(spectrum)[:, (nx - 1) // 2 : 0 : -1]
     columns = jnp.concatenate([spectrum, jnp.conj(mirrored)], axis=1)
-    columns = jnp.concatenate([columns] * (-(-(mx // 2 + 1) // nx)), axis=1)[:, : mx // 2 + 1]
-    half = my // 2 + 1
-    positive, negative = (jnp.concatenate([rows] * (-(-half // ny)))[:half] for rows in (columns, _turned(columns)))
-    return positive, negative
+    columns = _tiled(columns, mx // 2 + 1, axis=1)
+    return _tiled(columns, my // 2 + 1, axis=0), _tiled(_turned(columns), my // 2 + 1, axis=0)
+
+
+def _tiled(spectrum: Complex[Array, "y k"], length: int, *, axis: int) -> Complex[Array, "j k"]:
+    """Repeated along an axis, to so many rows or columns."""
+    whole, rest = divmod(length, spectrum.shape[axis])
+    parts = [spectrum] * whole + [jax.lax.slice_in_dim(spectrum, 0, rest, axis=axis)] * (rest > 0)
+    return jnp.concatenate(parts, axis)
 
 
 def _halves(spectrum: Complex[Array, "y k"]) -> tuple[Array, Array]:
