@@ -109,14 +109,15 @@ def relax(start: Float[Array, "y x"], free: Bool[Array, "y x"]) -> Float[Array, 
     momentum = np.array([0.0] + [new * old for old, new in pairwise(ratios)])
     step = np.array([1 / middle] + [2 * new / half for new in ratios[1:]])
 
-    def sweep(carry: tuple[Array, Array], numbers: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
-        image, change = carry
-        change = numbers[0] * change + numbers[1] * mask * _force(image)
-        return (_mirrored(image, image[EDGE:-EDGE, EDGE:-EDGE] + change), change), None
+    def sweep(carry: tuple, numbers: tuple[Array, Array]) -> tuple[tuple, None]:
+        framed, image, change = carry
+        change = numbers[0] * change + numbers[1] * mask * _force(framed)
+        image = image + change
+        return (_mirrored(framed, image), image, change), None
 
     numbers = jnp.asarray(momentum, start.dtype), jnp.asarray(step, start.dtype)
     framed = jnp.pad(start, EDGE, mode="symmetric")
-    return jax.lax.scan(sweep, (framed, jnp.zeros_like(start)), numbers)[0][0][EDGE:-EDGE, EDGE:-EDGE]
+    return jax.lax.scan(sweep, (framed, start, jnp.zeros_like(start)), numbers)[0][1]
 
 
 def _force(framed: Float[Array, "i j"]) -> Float[Array, "y x"]:
