@@ -32,6 +32,18 @@ class Series(eqx.Module):
         gradient = jnp.stack([table[0, 1], table[1, 0]])
         return table[0, 0], gradient, jnp.array([[table[0, 2], table[1, 1]], [table[1, 1], table[2, 0]]])
 
+    def on_grid(self, shifts_y: np.ndarray, shifts_x: np.ndarray) -> Float[Array, "i j"]:
+        """Values at every pair of shifts along the two axes."""
+        rows, columns = _values(self.omega_y, shifts_y), _values(self.omega_x, shifts_x)
+        along_x = jnp.matmul(self.coefficients, columns.T, precision="highest")
+        return jnp.matmul(rows, along_x, precision="highest")
+
+
+def _values(omega: Float[Array, " k"], shifts: np.ndarray) -> Float[Array, "i 2*k"]:
+    """Cosines and sines of one axis at several shifts."""
+    angles = jnp.asarray(shifts, omega.dtype)[:, None] * omega
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=1)
+
 
 def _waves(omega: Float[Array, " k"], shift: Float[Array, ""]) -> Float[Array, "3 2*k"]:
     """Cosines and sines of one axis, and their first two derivatives in the shift."""
@@ -130,13 +142,6 @@ def _turned(spectrum: Complex[Array, "y k"], rows: int | None = None) -> Complex
 def _fine_size(n: int) -> int:
     """The smallest even length with small prime factors that holds twice the frequencies of `n` points."""
     return next(size for size in itertools.count(2 * n + 2, 2) if 30**20 % size == 0)
-
-
-def integer_products(
-    other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"], shape: tuple[int, int]
-) -> Float[Array, "y x"]:
-    r"""$\sum_x A(x) I(x - s)$ at every integer shift, in the order of `fftfreq`, from `rfft2` of A and I."""
-    return jnp.fft.irfft2(other * jnp.conj(spectrum), s=shape)
 
 
 def _series(

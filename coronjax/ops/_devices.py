@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -19,9 +19,7 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool
 
-from ._machine import suited
-
-_VALUES = 2**23  # of each stack that an accelerator works on at once: 80 planes of 320 x 320
+from ._batches import default_batch, in_batches, in_turn, lengthened
 
 
 class Part(eqx.Module):
@@ -125,16 +123,16 @@ def by_planes(
     Returns:
         What `one` returns, stacked.
     """
-    batch_size = _batch_size(stacks, few) if batch_size is None else batch_size
+    batch_size = default_batch(stacks, few) if batch_size is None else batch_size
 
     def work(own: tuple, shared: Any) -> Any:
-        return _in_batches(lambda plane: one(plane, shared), own, otherwise, batch_size)
+        return in_batches(lambda plane: one(plane, shared), own, otherwise, batch_size)
 
     own, mesh = (stacks, wanted), _mesh_of(stacks)
     if mesh is None:
         return work(own, shared)
     spec, planes = PartitionSpec(mesh.axis_names), len(jax.tree.leaves(stacks)[0])
-    own = jax.tree.map(lambda a: _lengthened(a, -planes % mesh.size), own)
+    own = jax.tree.map(lambda a: lengthened(a, -planes % mesh.size), own)
     divided = jax.shard_map(work, mesh=mesh, in_specs=(spec, PartitionSpec()), out_specs=spec, check_vma=False)
     found = divided(_moved(own, mesh, jax.tree.map(lambda _: spec, own)), _everywhere(shared, mesh))
     return jax.tree.map(lambda a: _cropped(a, 0, planes, mesh), found)
@@ -154,31 +152,16 @@ def by_planes_in_turn(
     A processor fetches each plane from where it lies, since to join the stacks takes as long as to work on some of
     their planes; elsewhere they are joined.
     """
-    at_once = _batch_size(parts[0], few)
-    if at_once > few or _mesh_of(parts) is not None:
+    lengths, at_once = [len(own) for own in wanted], default_batch(parts[0], few)
+    if at_once > few or 0 in lengths or _mesh_of(parts) is not None:
         joined = jax.tree.map(lambda *stacks: jnp.concatenate(stacks), *parts)
         found = by_planes(one, joined, shared, wanted=jnp.concatenate(wanted), otherwise=otherwise, few=few)
-        ends = itertools.accumulate(map(len, wanted))
-        return [jax.tree.map(lambda a: a[end - len(own) : end], found) for own, end in zip(wanted, ends, strict=True)]
-    several = _several(lambda plane: one(plane, shared), otherwise)
-    own = [jax.tree.map(lambda a: _lengthened(a, -len(a) % at_once), part) for part in zip(parts, wanted, strict=True)]
-    turns = [len(counted) // at_once for _, counted in own]
-    starts = [0, *itertools.accumulate(turns)]
-
-    def turn(i: Array) -> Any:
-        found = None
-        for part, start in zip(own, starts, strict=False):
-            # Beyond its end a stack is read at its end, and not used.
-            here = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, (i - start) * at_once, at_once), part)
-            found = here if found is None else jax.tree.map(partial(jnp.where, i < start), found, here)
-        return several(found)
-
-    found = jax.lax.map(jax.checkpoint(turn), jnp.arange(sum(turns)))
-    found = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
-    return [
-        jax.tree.map(lambda a: a[start * at_once : start * at_once + len(own)], found)
-        for own, start in zip(wanted, starts, strict=False)
-    ]
+        firsts = [0, *itertools.accumulate(lengths)]
+    else:
+        stacks = list(zip(parts, wanted, strict=True))
+        found, firsts = in_turn(lambda plane: one(plane, shared), stacks, otherwise, at_once)
+    cuts = [slice(first, first + length) for first, length in zip(firsts[:-1], lengths, strict=True)]
+    return [jax.tree.map(operator.itemgetter(cut), found) for cut in cuts]
 
 
 def by_each(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -197,60 +180,6 @@ def whole(tree: Any) -> Any:
     if mesh is None or AxisType.Explicit in mesh.axis_types:
         return tree if mesh is None else _everywhere(tree, mesh)
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
-
-
-def _in_batches(
-    one: Callable[[Any], Any], own: tuple[Any, Array | None], otherwise: Callable[[Any], Any] | None, at_once: int
-) -> Any:
-    """`by_planes` on one device."""
-
-    def chosen(part: tuple) -> Any:
-        plane, wanted = part
-        return one(plane) if otherwise is None else jax.lax.cond(wanted, one, otherwise, plane)
-
-    several = _several(one, otherwise)
-    # Differentiated, a turn is worked out again: what it makes on its way would be kept for every plane.
-    planes = len(jax.tree.leaves(own)[0])
-    if at_once == 1 or planes == 0:
-        return jax.lax.map(jax.checkpoint(chosen), own)
-    if planes <= at_once:
-        return several(own)
-    turns = -(-planes // at_once)
-    size = -(-planes // turns)  # equal batches: one program for all of them
-    parts = jax.tree.map(lambda a: _lengthened(a, turns * size - planes).reshape(turns, size, *a.shape[1:]), own)
-    found = jax.lax.map(jax.checkpoint(several), parts)
-    return jax.tree.map(lambda a: a.reshape(turns * size, *a.shape[2:])[:planes], found)
-
-
-def _several(one: Callable[[Any], Any], otherwise: Callable[[Any], Any] | None) -> Callable[[tuple], Any]:
-    """`one` for several planes at once, where any of them is wanted."""
-
-    def several(parts: tuple) -> Any:
-        planes, wanted = parts
-        if otherwise is None:
-            return jax.vmap(one)(planes)
-        idle = jax.vmap(otherwise)
-
-        def choose(wanted: Array, found: Any, instead: Any) -> Any:
-            return jax.tree.map(partial(jnp.where, wanted), found, instead)
-
-        def work(planes: Any) -> Any:
-            # Not a `cond` of each plane: `vmap` would make it a choice and copy what planes share for each of them.
-            return jax.vmap(choose)(wanted, jax.vmap(one)(planes), idle(planes))
-
-        return jax.lax.cond(jnp.any(wanted), work, idle, planes)
-
-    return several
-
-
-def _batch_size(stacks: Any, few: int) -> int:
-    """Planes worked on at once where nothing else is said."""
-    values = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(stacks))
-    return suited(few, max(few, _VALUES // max(values, 1)))
-
-
-def _lengthened(stack: Array, spare: int) -> Array:
-    return jnp.pad(stack, ((0, spare), *((0, 0),) * (stack.ndim - 1))) if spare else stack
 
 
 def _mesh_of(tree: Any) -> AbstractMesh | None:

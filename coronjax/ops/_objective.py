@@ -10,7 +10,6 @@ from ._correlation import (
     ROUNDING,
     Series,
     SquareSpectrum,
-    integer_products,
     power_series,
     product_series,
     square_spectrum,
@@ -24,7 +23,6 @@ class Moving(NamedTuple):
     """What registration needs of the moving image, whatever weight and target."""
 
     spectrum: Complex[Array, "y k"]
-    power: Complex[Array, "y k"]  # spectrum of the squared image
     square: SquareSpectrum
     offset: Float[Array, ""] | None  # taken off first, where a pedestal is fitted
 
@@ -34,7 +32,7 @@ class Weighted(NamedTuple):
 
     weight: Float[Array, "y x"]
     total: Float[Array, ""]  # sum W^2, 1 where that is zero
-    integer_power: Float[Array, "y x"]  # sum W^2 R(x - s)^2 at integer shifts, less what a pedestal takes
+    integer_power: Float[Array, "i j"]  # sum W^2 R(x - s)^2 at the first shifts tried, less what a pedestal takes
     power: Series  # sum W^2 S^2 at any shift
     mean: Series | None  # sum W^2 S, where a pedestal is fitted
     floor: Float[Array, ""]  # power that is rounding
@@ -66,21 +64,22 @@ def prepare(moving: Float[Array, "y x"], weight: Float[Array, "y x"], pedestal: 
         moving = moving - offset
     ny, nx = moving.shape
     spectrum = jnp.fft.rfft2(moving)
-    return Moving(spectrum, jnp.fft.rfft2(moving**2), square_spectrum(spectrum, (ny, nx)), offset)
+    return Moving(spectrum, square_spectrum(spectrum, (ny, nx)), offset)
 
 
-def weigh(moving: Moving, weight: Float[Array, "y x"]) -> Weighted:
+def weigh(moving: Moving, weight: Float[Array, "y x"], search: int | None) -> Weighted:
     """The energy of the shifted image under a weight; about its weighted mean where a pedestal is fitted."""
     (ny, nx), squared = weight.shape, weight**2
     spectrum, total = jnp.fft.rfft2(squared), jnp.sum(squared)
     total = jnp.where(total > 0, total, 1)
-    at_integers = integer_products(spectrum, moving.power, (ny, nx))
+    power = power_series(moving.square, spectrum)
+    at_integers = power.on_grid(*_integer_shifts((ny, nx), search))
     mean, floor = None, jnp.zeros((), weight.dtype)
     if moving.offset is not None:
-        at_integers = at_integers - integer_products(spectrum, moving.spectrum, (ny, nx)) ** 2 / total
         mean = product_series(spectrum, moving.spectrum, (ny, nx))
+        at_integers = at_integers - mean.on_grid(*_integer_shifts((ny, nx), search)) ** 2 / total
         floor = _rounding(moving.offset, total)
-    return Weighted(weight, total, at_integers, power_series(moving.square, spectrum), mean, floor)
+    return Weighted(weight, total, at_integers, power, mean, floor)
 
 
 def _rounding(level: Float[Array, ""], total: Float[Array, ""]) -> Float[Array, ""]:
@@ -105,7 +104,9 @@ def solve(
     correlated = jnp.fft.rfft2(squared * target)
     product = product_series(correlated, moving.spectrum, (ny, nx))
     energy = jnp.sum((weighted.weight * target) ** 2)
-    start = _coarse_start(correlated, moving, weighted, energy, search, prefer_near)
+    start = jnp.zeros(2, energy.dtype)
+    if search != 0:
+        start = _coarse_start(product, weighted, energy, _integer_shifts((ny, nx), search), prefer_near)
     unit = jnp.where(energy > 0, energy, 1)
 
     def look(shift: Array) -> tuple[Derivatives, Derivatives]:
@@ -139,32 +140,28 @@ def _power(weighted: Weighted, shift: Array) -> Derivatives:
 
 
 def _coarse_start(
-    correlated: Array,
-    moving: Moving,
+    product: Series,
     weighted: Weighted,
     energy: Array,
-    search: int | None,
+    shifts: tuple[np.ndarray, np.ndarray],
     prefer_near: float | Array,
 ) -> Float[Array, "2"]:
     """The integer shift with the least objective, or the least within a pixel of zero where it is about as good."""
-    ny, nx = weighted.integer_power.shape
-    if search == 0:
-        return jnp.zeros(2, energy.dtype)
-    product = integer_products(correlated, moving.spectrum, (ny, nx))
-    floor = jnp.finfo(product.dtype).eps ** 0.75 * jnp.max(weighted.integer_power)
+    shifts_y, shifts_x = shifts
+    found = product.on_grid(*shifts)
+    floor = jnp.finfo(found.dtype).eps ** 0.75 * jnp.max(weighted.integer_power)
     power = jnp.maximum(weighted.integer_power, jnp.where(floor > 0, floor, 1))
-    shifts_y, shifts_x = _integer_shifts(ny, search), _integer_shifts(nx, search)
-    gain = product * jnp.abs(product) / power  # images that are alike go before mirrored ones
-    left = (energy - gain)[np.ix_(shifts_y % ny, shifts_x % nx)]
+    left = energy - found * jnp.abs(found) / power  # images that are alike go before mirrored ones
     far = np.maximum(np.abs(shifts_y)[:, None], np.abs(shifts_x)) > 1
     row, column = jnp.unravel_index(jnp.argmin(jnp.where(far, left / (1 - prefer_near), left)), left.shape)
-    return jnp.stack([jnp.asarray(shifts_x)[column], jnp.asarray(shifts_y)[row]]).astype(product.dtype)
+    return jnp.stack([jnp.asarray(shifts_x)[column], jnp.asarray(shifts_y)[row]]).astype(found.dtype)
 
 
-def _integer_shifts(n: int, search: int | None) -> np.ndarray:
-    """The shifts along an axis of `n` pixels that the coarse start tries."""
-    reach = n // 2 if search is None else min(search, n // 2)
-    return np.arange(-reach, min(reach + 1, n - reach))
+def _integer_shifts(shape: tuple[int, ...], search: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The shifts along y and x that the coarse start tries."""
+    reaches = [n // 2 if search is None else min(search, n // 2) for n in shape]
+    rows, columns = (np.arange(-reach, min(reach + 1, n - reach)) for n, reach in zip(shape, reaches, strict=True))
+    return rows, columns
 
 
 def _projected(cross: Derivatives, power: Derivatives, cross_rounding: Array, power_rounding: Array) -> Objective:

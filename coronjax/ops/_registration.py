@@ -66,11 +66,11 @@ def images_of(
     return Images(*images, spectrum=jnp.fft.rfft2(images[1]))  # type: ignore[arg-type,misc]
 
 
-def share(images: Images, pedestal: bool) -> tuple[Moving, Weighted]:
+def share(images: Images, pedestal: bool, search: int | None) -> tuple[Moving, Weighted]:
     """What does not depend on the target."""
     moving, weight = jax.lax.stop_gradient((images.moving, images.weight))
     prepared = prepare(moving, weight, pedestal)
-    return prepared, weigh(prepared, weight)
+    return prepared, weigh(prepared, weight, search)
 
 
 def fit(

@@ -52,9 +52,9 @@ def register(
 
     with $S$ of `fourier_shift`, and $\ell = 0$ unless a pedestal is fitted. The best scale of a shift is
     $\beta(s) = c(s) / q(s)$, $c = \sum W^2 T S$, $q = \sum W^2 S^2$ (with a pedestal both about weighted means:
-    $\sum W^2 T = 0$, and $q$ less $(\sum W^2 S)^2 / \sum W^2$), which leaves $-c^2/q$ to minimise. At integer shifts
-    correlations give it exactly: their best is the start. From there $c$ and $q$ are read, with their derivatives, from
-    their Fourier series in $s$ for a damped Newton iteration. Everything about $q$ depends on `moving` and `weight`
+    $\sum W^2 T = 0$, and $q$ less $(\sum W^2 S)^2 / \sum W^2$), which leaves $-c^2/q$ to minimise. $c$ and $q$
+    are read from their Fourier series in $s$: at integer shifts, the best of which is the start, and from there on,
+    with their derivatives, for a damped Newton iteration. Everything about $q$ depends on `moving` and `weight`
     alone and is done once under `vmap` with `in_axes=None` for the two.
 
     Derivatives in the three images are those of the minimum itself, by the implicit function theorem: one Newton step
@@ -101,7 +101,7 @@ def register(
     scale and level; White (1980) for the errors, Liang & Zeger (1986) for those by blocks.
     """
     images = images_of(target, moving, weight, target_variance, moving_variance)
-    return fit(images, *share(images, pedestal), search, prefer_near, max_iterations)
+    return fit(images, *share(images, pedestal, search), search, prefer_near, max_iterations)
 
 
 @partial(jax.jit, static_argnames=("search", "pedestal", "batch_size"))
@@ -156,7 +156,7 @@ def register_all(
             raise ValueError(f"{name} has shape {stack.shape} where targets has {targets.shape}")
     nothing = jnp.zeros(targets.shape[1:], targets.dtype)
     images = by_each(images_of, nothing, *whole((moving, weight)), None, whole(moving_variance))
-    prepared, common = by_each(lambda images: share(images, pedestal), images)
+    prepared, common = by_each(lambda images: share(images, pedestal, search), images)
 
     def one(plane: tuple, shared: tuple) -> Registration:
         target, counts, usable, variance = plane
@@ -164,7 +164,7 @@ def register_all(
         usable = counts if usable is None else usable & counts
         own = images.weight if good is None else jnp.where(usable, images.weight, 0)
         images = images.of_target(jnp.where(usable, target, 0), own, variance)
-        weighted = common if good is None else weigh(prepared, jax.lax.stop_gradient(images.weight))
+        weighted = common if good is None else weigh(prepared, jax.lax.stop_gradient(images.weight), search)
         return fit(images, prepared, weighted, search, prefer_near, max_iterations)
 
     valid = jnp.asarray(valid)

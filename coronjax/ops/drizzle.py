@@ -164,11 +164,14 @@ def _add_drizzled(
 ) -> DrizzleSums:
     """One integration after another: each has its own variances and its own weight in the mean of them."""
     present = [i for i, total in enumerate(sums.variances) if total is not None]
-    contribution = jax.checkpoint(lambda *known: drizzled_plane(table, *known, by_noise=by_noise))
+
+    @jax.checkpoint
+    def contribution(plane: Cube, usable: Array, weight: Array) -> tuple[Array, Array, Array]:
+        return drizzled_plane(table, plane, usable, weight, level, time, by_noise)
 
     def add(carry: tuple, integration: tuple[Cube, Array, Array]) -> tuple[tuple, None]:
         plane, (total, weighted, context, n) = integration[0], carry
-        more, value, reached = contribution(*integration, level, time)
+        more, value, reached = contribution(*integration)
         bit = jax.lax.bitcast_convert_type(jnp.uint32(1) << (n % 32).astype(jnp.uint32), jnp.int32)
         context = context.at[n // 32].set(context[n // 32] | jnp.where(reached, bit, 0))
         return (total + more, weighted + value, context, n + plane.valid.astype(n.dtype)), None

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from coronjax import ops
-from coronjax.ops import _blocks, _devices, _machine
-from coronjax.ops._devices import by_planes
+from coronjax.ops import _batches, _blocks, _machine
+from coronjax.ops._devices import by_planes, by_planes_in_turn
 from coronjax.options import Klip
 
 
@@ -64,7 +64,7 @@ def test_work_is_done_at_once_and_gives_the_same(work, monkeypatch):
 
     here = traced()
     monkeypatch.setattr(_machine, "accelerated", lambda: True)
-    monkeypatch.setattr(_devices, "_VALUES", 3 * 100 * 100)  # five planes in two batches, of which one is filled up
+    monkeypatch.setattr(_batches, "_VALUES", 3 * 100 * 100)  # five planes in two batches, of which one is filled up
     elsewhere = traced()
     assert turns(elsewhere.jaxpr) < turns(here.jaxpr)
     here, elsewhere = (program.lower().compile()(science, references) for program in (here, elsewhere))
@@ -123,3 +123,27 @@ def test_no_planes_and_no_pixels(shape, batch_size):
     choice = {"wanted": jnp.ones(shape[0], bool), "otherwise": jnp.zeros_like}
     for given in ({}, choice):
         assert by_planes(lambda plane, _: plane, stack, **given, batch_size=batch_size).shape == shape
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+@pytest.mark.parametrize("lengths", [(4, 2), (3, 5), (1, 1, 4), (2, 0, 3)])
+def test_stacks_in_turn_are_what_each_is_alone(lengths, accelerated, monkeypatch):
+    """An accelerator joins them; in one of several no plane, or an odd number of them, or NaN."""
+    monkeypatch.setattr(_machine, "accelerated", lambda: accelerated)
+    rng = np.random.default_rng(sum(lengths))
+    stacks = [jnp.asarray(rng.normal(size=(n, 2, 3))) for n in lengths]
+    wanted = [jnp.asarray(rng.random(n) < 0.7) for n in lengths]
+    stacks[0] = stacks[0].at[0, 0, 0].set(jnp.nan)
+
+    def total(stacks):
+        found = by_planes_in_turn(
+            lambda plane, factor: factor * plane**2, stacks, 3.0, wanted=wanted, otherwise=jnp.negative, few=2
+        )
+        return sum(jnp.nansum(stack) for stack in found), found
+
+    gradients, found = jax.jit(jax.grad(total, has_aux=True))(stacks)
+    for stack, counts, made, gradient in zip(stacks, wanted, found, gradients, strict=True):
+        counts = counts[:, None, None]
+        np.testing.assert_allclose(made, np.where(counts, 3 * stack**2, -stack), rtol=1e-12)
+        known = ~np.isnan(stack)
+        np.testing.assert_allclose(gradient[known], np.where(counts, 6 * stack, -1)[known], rtol=1e-12)
