@@ -40,8 +40,8 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
         References and science, flagged.
     """
     chosen = options.outlier_detection
-    simple = chosen.skip or chosen.pairs == "both"
-    star = None if simple else whole(_typical_star(references))
+    unpredicted = chosen.skip or chosen.pairs == "both"
+    star = None if unpredicted else whole(_typical_star(references))
 
     def decided(exposure: Cube, shared: tuple) -> Decision:
         star, chosen = shared
@@ -54,7 +54,7 @@ def flag_all(references: Cube, science: Cube, options: Options) -> tuple[Cube, C
     def flagged(exposures: Cube, shared: tuple) -> Cube:
         some = jnp.any(exposures.valid, axis=-1)
         nothing = partial(nothing_decided, options=chosen)
-        at_once = len(exposures.sci) if simple else None
+        at_once = len(exposures.sci) if unpredicted else None  # which takes no memory to speak of
         found = by_planes(decided, exposures, shared, wanted=some, otherwise=nothing, batch_size=at_once)
         return found.applied(exposures)
 

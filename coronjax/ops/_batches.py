@@ -61,24 +61,41 @@ def in_turn(
     stacks: Sequence[tuple[Any, Array]],
     otherwise: Callable[[Any], Any],
     at_once: int,
-) -> tuple[Any, list[int]]:
+) -> list[Any]:
     """As `in_batches` for several stacks of at least one plane each, one after another in one loop.
 
-    Returns:
-        What `one` returns, stacked, with at most `at_once - 1` planes in vain after each stack; where each begins.
+    Planes are fetched from where they lie. Where those of a stack do not fill their turns, the last turn takes some of
+    the one before again.
     """
-    padded = [jax.tree.map(lambda a: lengthened(a, -len(a) % at_once), stack) for stack in stacks]
-    firsts = [0, *itertools.accumulate(len(wanted) for _, wanted in padded)]
+    lengths = [len(wanted) for _, wanted in stacks]
+    stacks = [jax.tree.map(lambda a: lengthened(a, max(0, at_once - len(a))), stack) for stack in stacks]
+    firsts = [0, *itertools.accumulate(-(-length // at_once) * at_once for length in lengths)]
     several = _several(one, otherwise)
 
     def turn(place: Array) -> Any:
-        return several(_fetched(padded, firsts[:-1], place, at_once))
+        return several(_fetched(stacks, firsts[:-1], place, at_once))
 
     found = jax.lax.map(jax.checkpoint(turn), jnp.arange(0, firsts[-1], at_once))
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found), firsts
+    found = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
+    places = [_places(length, at_once) for length in lengths]
+    return [_at(found, first, own) for first, own in zip(firsts[:-1], places, strict=True)]
+
+
+def _places(length: int, at_once: int) -> list[tuple[int, int]]:
+    """Where the planes of a stack are among what its turns return: begin and end of each run."""
+    rest = length % at_once
+    if length < at_once or rest == 0:
+        return [(0, length)]
+    end = length - rest + at_once
+    return [(0, length - rest), (end - rest, end)]
+
+
+def _at(found: Any, first: int, places: list[tuple[int, int]]) -> Any:
+    return jax.tree.map(lambda a: jnp.concatenate([a[first + begin : first + end] for begin, end in places]), found)
 
 
 def lengthened(stack: Array, spare: int) -> Array:
+    """The stack with so many planes of zeros after it."""
     return jnp.pad(stack, ((0, spare), *((0, 0),) * (stack.ndim - 1))) if spare else stack
 
 
@@ -103,7 +120,7 @@ def _several(one: Callable[[Any], Any], otherwise: Callable[[Any], Any] | None) 
     return several
 
 
-def _fetched(stacks: list[Any], firsts: list[int], place: Array, count: int) -> Any:
+def _fetched(stacks: Sequence[Any], firsts: list[int], place: Array, count: int) -> Any:
     """So many planes from a place on, counted over all stacks, the first planes of which are at `firsts`."""
     found = None
     for stack, first in zip(stacks, firsts, strict=True):

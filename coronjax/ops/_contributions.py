@@ -54,7 +54,6 @@ def detector_sums(
     First the sums of weighted values, of weights and of each variance times squared weight. The square of ERR, less
     what is shared, stands for variances where there are none.
     """
-
     kinds = () if shared is None else (shared.references, shared.speckles)
     known = sum((sound(v, jnp.ones(v.shape, bool)) for v in kinds if v is not None), jnp.zeros_like(cube.sci[0]))
 

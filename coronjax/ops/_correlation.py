@@ -32,16 +32,18 @@ class Series(eqx.Module):
         gradient = jnp.stack([table[0, 1], table[1, 0]])
         return table[0, 0], gradient, jnp.array([[table[0, 2], table[1, 1]], [table[1, 1], table[2, 0]]])
 
-    def on_grid(self, shifts_y: np.ndarray, shifts_x: np.ndarray) -> Float[Array, "i j"]:
-        """Values at every pair of shifts along the two axes."""
-        rows, columns = _values(self.omega_y, shifts_y), _values(self.omega_x, shifts_x)
+    def on_grid(self, shifts_y: np.ndarray, shifts_x: np.ndarray, shape: tuple[int, int]) -> Float[Array, "i j"]:
+        """Values at every pair of whole shifts along the two axes, of series of images of that shape."""
+        axes = zip(self.coefficients.shape, (shifts_y, shifts_x), shape, strict=True)
+        rows, columns = (_at_integers(n // 2, shifts, size, self.rounding.dtype) for n, shifts, size in axes)
         along_x = jnp.matmul(self.coefficients, columns.T, precision="highest")
         return jnp.matmul(rows, along_x, precision="highest")
 
 
-def _values(omega: Float[Array, " k"], shifts: np.ndarray) -> Float[Array, "i 2*k"]:
-    """Cosines and sines of one axis at several shifts."""
-    angles = jnp.asarray(shifts, omega.dtype)[:, None] * omega
+def _at_integers(n: int, shifts: np.ndarray, size: int, dtype: jnp.dtype) -> Float[Array, "i 2*k"]:
+    """Cosines and sines of the first n frequencies of an axis at whole shifts, as exact as at none."""
+    turns = jnp.asarray(shifts, jnp.int32)[:, None] * jnp.arange(n, dtype=jnp.int32) % size
+    angles = jnp.asarray(2 * np.pi / size, dtype) * turns.astype(dtype)
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=1)
 
 
@@ -109,7 +111,9 @@ def _repeated(spectrum: Complex[Array, "y k"], shape: tuple[int, int], fine: tup
 def _tiled(spectrum: Complex[Array, "y k"], length: int, *, axis: int) -> Complex[Array, "j k"]:
     """Repeated along an axis, to so many rows or columns."""
     whole, rest = divmod(length, spectrum.shape[axis])
-    parts = [spectrum] * whole + [jax.lax.slice_in_dim(spectrum, 0, rest, axis=axis)] * (rest > 0)
+    parts = [spectrum] * whole
+    if rest:
+        parts.append(jax.lax.slice_in_dim(spectrum, 0, rest, axis=axis))
     return jnp.concatenate(parts, axis)
 
 

@@ -147,20 +147,29 @@ def by_planes_in_turn(
     otherwise: Callable[[Any], Any],
     few: int = 1,
 ) -> list[Any]:
-    """As `by_planes` for several stacks, one after another in one loop, so that `one` is compiled once.
+    """As `by_planes` for several stacks of planes of one shape, in one loop, so that `one` is compiled once.
 
     A processor fetches each plane from where it lies, since to join the stacks takes as long as to work on some of
     their planes; elsewhere they are joined.
+
+    Args:
+        one: as in `by_planes`.
+        parts: pytrees of arrays `[plane ...]`, of one structure.
+        shared: as there.
+        wanted: of each of them, planes that count.
+        otherwise: as there.
+        few: as there.
+
+    Returns:
+        What `one` returns, stacked, for each of them.
     """
-    lengths, at_once = [len(own) for own in wanted], default_batch(parts[0], few)
-    if at_once > few or 0 in lengths or _mesh_of(parts) is not None:
-        joined = jax.tree.map(lambda *stacks: jnp.concatenate(stacks), *parts)
-        found = by_planes(one, joined, shared, wanted=jnp.concatenate(wanted), otherwise=otherwise, few=few)
-        firsts = [0, *itertools.accumulate(lengths)]
-    else:
-        stacks = list(zip(parts, wanted, strict=True))
-        found, firsts = in_turn(lambda plane: one(plane, shared), stacks, otherwise, at_once)
-    cuts = [slice(first, first + length) for first, length in zip(firsts[:-1], lengths, strict=True)]
+    at_once, lengths = default_batch(parts, few), [len(own) for own in wanted]
+    if at_once <= few and min(lengths) > 0 and _mesh_of(parts) is None:
+        return in_turn(lambda plane: one(plane, shared), list(zip(parts, wanted, strict=True)), otherwise, at_once)
+    joined = jax.tree.map(lambda *stacks: jnp.concatenate(stacks), *parts)
+    found = by_planes(one, joined, shared, wanted=jnp.concatenate(wanted), otherwise=otherwise, few=few)
+    ends = list(itertools.accumulate(lengths))
+    cuts = [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
     return [jax.tree.map(operator.itemgetter(cut), found) for cut in cuts]
 
 

@@ -73,11 +73,11 @@ def weigh(moving: Moving, weight: Float[Array, "y x"], search: int | None) -> We
     spectrum, total = jnp.fft.rfft2(squared), jnp.sum(squared)
     total = jnp.where(total > 0, total, 1)
     power = power_series(moving.square, spectrum)
-    at_integers = power.on_grid(*_integer_shifts((ny, nx), search))
+    at_integers = power.on_grid(*_integer_shifts((ny, nx), search), (ny, nx))
     mean, floor = None, jnp.zeros((), weight.dtype)
     if moving.offset is not None:
         mean = product_series(spectrum, moving.spectrum, (ny, nx))
-        at_integers = at_integers - mean.on_grid(*_integer_shifts((ny, nx), search)) ** 2 / total
+        at_integers = at_integers - mean.on_grid(*_integer_shifts((ny, nx), search), (ny, nx)) ** 2 / total
         floor = _rounding(moving.offset, total)
     return Weighted(weight, total, at_integers, power, mean, floor)
 
@@ -147,9 +147,10 @@ def _coarse_start(
     prefer_near: float | Array,
 ) -> Float[Array, "2"]:
     """The integer shift with the least objective, or the least within a pixel of zero where it is about as good."""
-    shifts_y, shifts_x = shifts
-    found = product.on_grid(*shifts)
+    (ny, nx), (shifts_y, shifts_x) = weighted.weight.shape, shifts
+    found = product.on_grid(*shifts, (ny, nx))
     floor = jnp.finfo(found.dtype).eps ** 0.75 * jnp.max(weighted.integer_power)
+    floor = jnp.maximum(floor, weighted.power.rounding)
     power = jnp.maximum(weighted.integer_power, jnp.where(floor > 0, floor, 1))
     left = energy - found * jnp.abs(found) / power  # images that are alike go before mirrored ones
     far = np.maximum(np.abs(shifts_y)[:, None], np.abs(shifts_x)) > 1

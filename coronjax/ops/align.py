@@ -78,7 +78,8 @@ def register(
         pedestal: fit a level along with shift and scale. Static.
         target_variance: of the noise, same unit squared; ignored where `weight` is 0, may be NaN there.
         moving_variance: likewise; NaN counts as 0. If one of the two is given and the other not, that has no noise.
-        search: largest integer shift tried along an axis by the coarse start, pixels; None: half the frame. Static.
+        search: largest integer shift tried along an axis by the coarse start, pixels; None: half the frame, which takes
+            two to three times as long. Static.
         prefer_near: start farther than one pixel away along an axis only where the objective is lower by this share
             than nearer to zero. Where a mask fixed on the detector dominates, the least of several minima need not be
             the star; telescopes point better than a pixel. 0 starts from the least of all. Traced.

@@ -75,6 +75,7 @@ def shift_frame(
     axes = [_kernel(n, s, blur, r, exact) for n, s, r in zip(padded.shape, shift[::-1], rounded[::-1], strict=True)]
     soft = [gaussian(frequency, blur) for frequency in _frequencies(padded.shape)]
     moved = _filtered(padded, shift_multiplier(padded.shape, shift) * soft[0][:, None] * soft[1])
+    # `instead` has the derivatives. To roll by a traced number takes a tenth of a shift: it is done where it is wanted.
     still, computed = jax.lax.stop_gradient((padded, moved))
     whole = jax.lax.cond(exact, lambda: jnp.roll(still, rounded[::-1], (0, 1)), lambda: computed)
     moved = instead(exact, whole, moved)
