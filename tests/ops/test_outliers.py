@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,8 +14,9 @@ from astropy.io import fits
 
 from coronjax import ops
 from coronjax.cube import DQ, Cube
+from coronjax.frames import flag_all
 from coronjax.ops import nanmedian
-from coronjax.options import OutlierDetection
+from coronjax.options import Options, OutlierDetection
 from coronjax.simulate.modes import MODES, find_mode
 from coronjax.simulate.observation import mask_centre
 from coronjax.simulate.optics import make_coronagraph, psf
@@ -254,3 +257,21 @@ def test_cosmic_rays_of_another_simulator():
     assert total > 80
     assert right / total > 0.85
     assert wrong / total < 0.01
+
+
+@pytest.mark.parametrize("pairs", ["both", "prediction"])
+def test_an_exposure_that_is_padding_changes_nothing(pairs):
+    rng = np.random.default_rng(7)
+    sci = 50 + rng.normal(size=(3, 3, 9, 9))
+    sci[1, 2, 4, 4], sci[2], sci[2, 0, 0, 0] = 500, 1e6, np.nan
+    exposures = [make_cube(planes, 1.0) for planes in sci]
+    exposures[2] = replace(exposures[2], valid=jnp.zeros(3, bool))
+    some, all_of_them = (jax.tree.map(lambda *a: jnp.stack(a), *exposures[:n]) for n in (2, 3))
+    options = Options(outlier_detection=OutlierDetection(pairs=pairs))
+    expected, science = jax.jit(partial(flag_all, options=options))(some, some)
+    found, _ = jax.jit(partial(flag_all, options=options))(all_of_them, some)
+    assert expected.dq[1, 2, 4, 4] == science.dq[1, 2, 4, 4] == DQ.DO_NOT_USE | DQ.OUTLIER
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[:2], b), found, expected)
+    padding = jax.tree.map(lambda a: a[2], found)
+    assert np.flatnonzero(padding.dq).tolist() == np.flatnonzero(np.isnan(padding.sci)).tolist() == [0]
+    assert padding.dq[0, 0, 0] == DQ.DO_NOT_USE

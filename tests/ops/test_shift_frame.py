@@ -126,3 +126,17 @@ def test_flags_of_a_blur_go_to_the_neighbours():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="differ in shape"):
         shift_frame(jnp.zeros((4, 4)), jnp.zeros((4, 4)), nothing((4, 5)), jnp.zeros(2))
+
+
+def test_next_to_a_whole_shift_it_changes_by_its_derivative():
+    """The value of a whole shift is that of a roll, the derivative that of the interpolation."""
+    image = jnp.asarray(np.random.default_rng(5).normal(size=(8, 9)))
+    nothing = jnp.zeros(image.shape, jnp.uint32)
+
+    def moved(shift):
+        return shift_frame(image, jnp.ones_like(image), nothing, shift).image
+
+    whole, step = jnp.array([2.0, -1.0]), 1e-5
+    difference = (moved(whole + step) - moved(whole - step)) / (2 * step)
+    for derivative in (jax.jacfwd(moved), jax.jacrev(moved)):
+        np.testing.assert_allclose(derivative(whole).sum(-1), difference, atol=1e-7)
