@@ -122,25 +122,6 @@ def of_one_dtype(cube: Cube) -> Cube:
     return dataclasses.replace(cube, **fields)
 
 
-def match_nans_and_flags(cube: Cube) -> Cube:
-    """Make NaN and DO_NOT_USE agree: a pixel with either has both, in every array.
-
-    Args:
-        cube: integrations, as read.
-
-    Returns:
-        A cube in which a pixel that is NaN in any array, or flagged DO_NOT_USE, is NaN in all and flagged.
-
-    Example:
-        >>> cube = Cube(jnp.ones((1, 2, 2)), jnp.ones((1, 2, 2)), jnp.ones((1, 2, 2), jnp.uint32), jnp.ones(1, bool))
-        >>> bool(jnp.isnan(match_nans_and_flags(cube).sci).all())
-        True
-
-    Source: calwebb_coron3 of jwst 3.0.0, outlier detection and resampling both begin so.
-    """
-    return masked(cube, unusable(cube))
-
-
 def unusable(cube: Cube) -> Bool[Array, "*planes y x"]:
     """Pixels that are NaN in any array, or flagged DO_NOT_USE.
 
@@ -154,6 +135,8 @@ def unusable(cube: Cube) -> Bool[Array, "*planes y x"]:
         >>> one = jnp.ones((1, 1, 2))
         >>> unusable(Cube(one, one, jnp.array([[[1, 4]]], jnp.uint32), jnp.ones(1, bool))).tolist()
         [[[True, False]]]
+
+    Source: calwebb_coron3 of jwst 3.0.0, outlier detection and resampling both begin so.
     """
     bad = (cube.dq & DQ.DO_NOT_USE.value) != 0
     for array in (cube.sci, cube.err, cube.var_poisson, cube.var_rnoise, cube.var_flat):

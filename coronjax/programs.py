@@ -150,16 +150,9 @@ class _Distinct(eqx.Module):
     numbers: tuple[int, ...] = eqx.field(static=True)  # of the arrays that its leaves are
     form: Any = eqx.field(static=True)
 
-    @classmethod
-    def of(cls, result: Any) -> _Distinct:
-        leaves, form = jax.tree.flatten(result)
-        arrays = {id(leaf): leaf for leaf in leaves}
-        places = {identity: number for number, identity in enumerate(arrays)}
-        return cls(list(arrays.values()), tuple(places[id(leaf)] for leaf in leaves), form)
-
     def whole(self) -> Any:
         """The result."""
-        return jax.tree.unflatten(self.form, [self.arrays[number] for number in self.numbers])
+        return fill(jax.tree.unflatten(self.form, self.numbers), self.arrays)
 
 
 def _in_turn(steps: tuple[Callable[..., Any], ...], given: Any) -> _Distinct:
@@ -169,7 +162,17 @@ def _in_turn(steps: tuple[Callable[..., Any], ...], given: Any) -> _Distinct:
     results: list[Any] = []
     for step in steps:
         results.append(_strong(step(given, *results)))
-    return _Distinct.of(results[-1])
+    return _Distinct(*_numbered(results[-1]))
+
+
+def _numbered(result: Any, there: Iterable[Any] = ()) -> tuple[list[Any], tuple[int, ...], Any]:
+    """The arrays of a result that are not there already, the numbers of all its leaves, those first, and its form."""
+    leaves, form = jax.tree.flatten(result)
+    places = {id(array): number for number, array in enumerate(there)}
+    known = len(places)
+    numbers = tuple(places.setdefault(id(leaf), len(places)) for leaf in leaves)
+    found = dict(zip(numbers, leaves, strict=True))
+    return [found[number] for number in range(known, len(places))], numbers, form
 
 
 def _traced(step: Callable[..., Any], structure: Any, earlier: list[Any], arrays: list[Any]) -> tuple[Any, Any]:
@@ -182,12 +185,9 @@ def _traced(step: Callable[..., Any], structure: Any, earlier: list[Any], arrays
     def flat(*arrays: Any) -> list[Any]:
         given = jax.tree.unflatten(structure, arrays[: structure.num_leaves])
         result = _strong(step(given, *(fill(result, arrays) for result in earlier)))
-        leaves, form = jax.tree.flatten(result)
-        places = {id(array): i for i, array in enumerate(arrays)}
-        numbers = [places.setdefault(id(leaf), len(places)) for leaf in leaves]
+        new, numbers, form = _numbered(result, arrays)
         results.append(jax.tree.unflatten(form, numbers))
-        found = dict(zip(numbers, leaves, strict=True))
-        return [found[number] for number in range(len(arrays), len(places))]
+        return new
 
     return jax.jit(flat).trace(*arrays), results[-1]
 

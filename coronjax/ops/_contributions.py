@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..cube import DQ, Cube, match_nans_and_flags
+from ..cube import DQ, Cube, unusable
 from ._root import root
 from .overlap import Overlap
 from .shared_noise import SharedNoise
@@ -19,8 +19,7 @@ def usable_weights(
     cube: Cube, time: Float[Array, ""], by_noise: bool
 ) -> tuple[Bool[Array, "*planes y x"], Float[Array, "*planes y x"]]:
     """Return which pixels take part, and their weight: inverse read-noise variance or `time`, 0 for the others."""
-    cube = match_nans_and_flags(cube)
-    usable = cube.valid[..., None, None] & ((cube.dq & BAD) == 0)
+    usable = cube.valid[..., None, None] & ~unusable(cube) & ((cube.dq & BAD) == 0)
     if by_noise and cube.var_rnoise is not None:
         usable = usable & (cube.var_rnoise > 0) & jnp.isfinite(cube.var_rnoise)
         return usable, jnp.where(usable, 1 / jnp.where(usable, cube.var_rnoise, 1), 0)

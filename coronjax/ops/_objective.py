@@ -73,11 +73,12 @@ def weigh(moving: Moving, weight: Float[Array, "y x"], search: int | None) -> We
     spectrum, total = jnp.fft.rfft2(squared), jnp.sum(squared)
     total = jnp.where(total > 0, total, 1)
     power = power_series(moving.square, spectrum)
-    at_integers = power.on_grid(*_integer_shifts((ny, nx), search), (ny, nx))
+    shifts = _integer_shifts((ny, nx), search)
+    at_integers = power.on_grid(*shifts, (ny, nx))
     mean, floor = None, jnp.zeros((), weight.dtype)
     if moving.offset is not None:
         mean = product_series(spectrum, moving.spectrum, (ny, nx))
-        at_integers = at_integers - mean.on_grid(*_integer_shifts((ny, nx), search), (ny, nx)) ** 2 / total
+        at_integers = at_integers - mean.on_grid(*shifts, (ny, nx)) ** 2 / total
         floor = _rounding(moving.offset, total)
     return Weighted(weight, total, at_integers, power, mean, floor)
 

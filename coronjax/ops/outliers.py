@@ -66,8 +66,8 @@ def flag_outliers(
     hits too are what is sharper than the light of the sky.
     """
     found = _find(cube, prediction, OutlierDetection() if options is None else options)
-    flagged, undecided, _, median = found
-    return Outliers(_decided(cube, found).applied(cube), flagged, undecided, median, jnp.sum(flagged, axis=(1, 2)))
+    n_flagged = jnp.sum(found.flagged, axis=(1, 2))
+    return Outliers(_decided(cube, found).applied(cube), found.flagged, found.undecided, found.median, n_flagged)
 
 
 class Decision(eqx.Module):
