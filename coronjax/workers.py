@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 ANSWER = 20  # seconds that a scheduler has to answer
+# By this dask has workers give back what they free, and fetch it anew, a sixth of their time. None: they do not.
+_TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
 
 
 @contextmanager
@@ -42,6 +44,7 @@ def client_of(workers: int | None, scheduler: str | None, n_tasks: int) -> Itera
         raise OptionsError(f"workers={workers} and scheduler={scheduler!r}: give one of them")
     if workers is not None and workers < 1:
         raise OptionsError(f"workers={workers} must be at least 1")
+    import dask
     from distributed import Client, LocalCluster
 
     if scheduler is not None:
@@ -56,6 +59,7 @@ def client_of(workers: int | None, scheduler: str | None, n_tasks: int) -> Itera
     count = min(workers or processors, n_tasks)
     threads = max(1, processors // count)
     with (
+        dask.config.set({_TRIM: None}),
         LocalCluster(
             n_workers=count,
             threads_per_worker=1,

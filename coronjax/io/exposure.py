@@ -24,8 +24,36 @@ CORONAGRAPHIC = ("NRC_CORON", "MIR_4QPM", "MIR_LYOT")
 _VARIANCES = ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
 
 
+class _WithHeaders:
+    """What exposures have in common, with their pixels or without."""
+
+    primary: fits.Header
+    headers: dict[str, fits.Header]
+
+    @property
+    def sci_header(self) -> fits.Header:
+        """Header of the SCI extension (WCS keywords, BUNIT, pointing)."""
+        return self.headers["SCI"]
+
+    def keyword(self, name: str, default: Any = None) -> Any:
+        """A keyword of the primary header, else of the SCI header, else `default`."""
+        return self.primary.get(name, self.sci_header.get(name, default))
+
+    def __repr__(self: Any) -> str:
+        """One line on what the exposure is, one on its size, one for each note."""
+        words = [str(self.keyword(name)) for name in ("INSTRUME", "DETECTOR", "FILTER", "CORONMSK", "SUBARRAY")]
+        planes, ny, nx = self.shape
+        target = self.keyword("TARGPROP") or self.keyword("TARGNAME") or "unnamed target"
+        lines = [
+            f"{type(self).__name__} {self.path.name}",
+            f"  {self.keyword('EXP_TYPE')}, {' '.join(word for word in words if word != 'None')}, {target}",
+            f"  {planes} integration{'s' * (planes != 1)} of {ny} x {nx} pixels (y x), {self.keyword('BUNIT')}",
+        ]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class ExposureHeaders:
+class ExposureHeaders(_WithHeaders):
     """What the headers of an exposure say, read without its pixels."""
 
     path: Path
@@ -34,22 +62,9 @@ class ExposureHeaders:
     shape: tuple[int, int, int]  # integrations, rows, columns
     notes: tuple[str, ...] = ()  # what a user should know, a sentence each
 
-    @property
-    def sci_header(self) -> fits.Header:
-        """Header of the SCI extension (WCS keywords, BUNIT, pointing)."""
-        return self.headers["SCI"]
-
-    def keyword(self, name: str, default: Any = None) -> Any:
-        """A keyword of the primary header, else of the SCI header, else `default`."""
-        return self.primary.get(name, self.sci_header.get(name, default))
-
-    def __repr__(self) -> str:
-        """One line on what the exposure is, one on its size, one for each note."""
-        return _describe(self, type(self).__name__)
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Exposure:
+class Exposure(_WithHeaders):
     """One exposure in memory: its file is closed, its arrays are native-endian numpy."""
 
     path: Path
@@ -57,15 +72,10 @@ class Exposure:
     primary: fits.Header  # of the primary HDU
     headers: dict[str, fits.Header]  # by extension name (the first of each), in the order of the file; ASDF included
     area: np.ndarray | None  # [y x] float32, pixel area relative to nominal; None: missing or empty
-    int_times: fits.BinTableHDU | None  # as read; None: missing or empty
+    int_times_bytes: bytes | None  # the INT_TIMES extension as it is in the file; None: missing or empty
     others: tuple[Any, ...] = ()  # HDUs that this package has no use for, as read, to be carried to products
     asdf_bytes: bytes | None = None  # content of the ASDF extension
     notes: tuple[str, ...] = ()  # what a user should know, a sentence each
-
-    @property
-    def sci_header(self) -> fits.Header:
-        """Header of the SCI extension (WCS keywords, BUNIT, pointing)."""
-        return self.headers["SCI"]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -73,9 +83,10 @@ class Exposure:
         planes, ny, nx = self.cube.sci.shape
         return planes, ny, nx
 
-    def keyword(self, name: str, default: Any = None) -> Any:
-        """A keyword of the primary header, else of the SCI header, else `default`."""
-        return self.primary.get(name, self.sci_header.get(name, default))
+    @property
+    def int_times(self) -> fits.BinTableHDU | None:
+        """The INT_TIMES extension, an object of its own each time; None where it is missing or empty."""
+        return None if self.int_times_bytes is None else fits.BinTableHDU.fromstring(self.int_times_bytes)
 
     def wcs(self) -> Wcs | None:
         """The WCS of the ASDF extension, called as `wcs(x, y)`; None where it has none.
@@ -102,10 +113,6 @@ class Exposure:
             ExposureError: the ASDF extension is damaged.
         """
         return {} if self._asdf is None else self._asdf.tree
-
-    def __repr__(self) -> str:
-        """One line on what the exposure is, one on its size, one for each note."""
-        return _describe(self, type(self).__name__)
 
     @cached_property
     def _wcs(self) -> Any:
@@ -265,14 +272,15 @@ def _optional(file: FitsFile, name: str, shape: tuple[int, ...], notes: list[str
     return array
 
 
-def _int_times(file: FitsFile, n_integrations: int, notes: list[str]) -> fits.BinTableHDU | None:
+def _int_times(file: FitsFile, n_integrations: int, notes: list[str]) -> bytes | None:
     hdu = file.find("INT_TIMES")
-    if not isinstance(hdu, fits.BinTableHDU) or hdu.data is None or len(hdu.data) == 0:
+    rows = hdu.header.get("NAXIS2", 0) if isinstance(hdu, fits.BinTableHDU) else 0
+    if hdu is None or rows == 0:
         notes.append(f"INT_TIMES is {'missing' if hdu is None else 'empty'}")
         return None
-    if len(hdu.data) != n_integrations:
-        notes.append(f"INT_TIMES has {len(hdu.data)} rows for {n_integrations} integrations")
-    return hdu
+    if rows != n_integrations:
+        notes.append(f"INT_TIMES has {rows} rows for {n_integrations} integrations")
+    return file.content(hdu)
 
 
 def _asdf_bytes(file: FitsFile, notes: list[str]) -> bytes | None:
@@ -286,15 +294,3 @@ def _asdf_bytes(file: FitsFile, notes: list[str]) -> bytes | None:
     if not content:
         notes.append("there is no ASDF extension, so the WCS comes from the FITS keywords")
     return content or None
-
-
-def _describe(exposure: Exposure | ExposureHeaders, title: str) -> str:
-    words = [str(exposure.keyword(name)) for name in ("INSTRUME", "DETECTOR", "FILTER", "CORONMSK", "SUBARRAY")]
-    planes, ny, nx = exposure.shape
-    target = exposure.keyword("TARGPROP") or exposure.keyword("TARGNAME") or "unnamed target"
-    lines = [
-        f"{title} {exposure.path.name}",
-        f"  {exposure.keyword('EXP_TYPE')}, {' '.join(word for word in words if word != 'None')}, {target}",
-        f"  {planes} integration{'s' * (planes != 1)} of {ny} x {nx} pixels (y x), {exposure.keyword('BUNIT')}",
-    ]
-    return "\n".join([*lines, *(f"  note: {note}" for note in exposure.notes)])

@@ -33,11 +33,18 @@ class FitsFile:
 
     path: Path
     hdus: fits.HDUList
+    stream: BinaryIO  # of the file, undone of compression
     notes: list[str] = field(default_factory=list)  # complete once the file is closed
 
     def find(self, name: str) -> Any | None:
         """The first extension of that name, or None."""
         return next((hdu for hdu in self.hdus[1:] if hdu.name == name), None)
+
+    def content(self, hdu: Any) -> bytes:
+        """The bytes of an HDU as they are, header and data."""
+        place = hdu.fileinfo()
+        self.stream.seek(place["hdrLoc"])
+        return self.stream.read(place["datLoc"] + place["datSpan"] - place["hdrLoc"])
 
     def image(self, name: str, dtype: type[np.generic]) -> np.ndarray | None:
         """The pixels of an image extension as a native-endian array of `dtype`; None where it is missing or empty."""
@@ -91,8 +98,8 @@ def open_fits(path: str | Path) -> Iterator[FitsFile]:
         warnings.simplefilter("always", AstropyWarning)
         try:
             with _stream(path) as stream, fits.open(stream, mode="readonly", memmap=False) as hdus:
-                file = FitsFile(path, hdus)
-                _check_complete(file, stream)
+                file = FitsFile(path, hdus, stream)
+                _check_complete(file)
                 _check_headers(file)
                 yield file
         except (InputError, MemoryError):
@@ -131,9 +138,9 @@ def _stream(path: Path) -> BinaryIO:
     return stream
 
 
-def _check_complete(file: FitsFile, stream: BinaryIO) -> None:
+def _check_complete(file: FitsFile) -> None:
     """Every HDU lies inside the file, and nothing but blank padding follows the last."""
-    size = stream.seek(0, io.SEEK_END)
+    size = file.stream.seek(0, io.SEEK_END)
     end = 0
     for index in range(len(file.hdus)):
         info = file.hdus[index].fileinfo()
@@ -141,8 +148,8 @@ def _check_complete(file: FitsFile, stream: BinaryIO) -> None:
         if end > size:
             message = f"the file is truncated: extension {index} ({file.hdus[index].name}) ends at byte {end}"
             raise ExposureError(message, file=file.path, keyword="file size", value=size)
-    stream.seek(end)
-    if stream.read().strip(b"\0 "):
+    file.stream.seek(end)
+    if file.stream.read().strip(b"\0 "):
         message = f"the file is truncated or damaged: no whole header follows extension {len(file.hdus) - 1}"
         raise ExposureError(message, file=file.path, keyword="file size", value=size)
 

@@ -6,9 +6,9 @@ import copy
 import html
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,24 +71,33 @@ class Extension:
     """An image extension; or any other HDU, carried as it is."""
 
     name: str
-    source: Any  # native-endian array, see `data`
+    source: Any  # native-endian array, see `data`; None: that of the carried HDU
     header: fits.Header  # without structural keywords, but for those of a carried HDU
-    carried: Any = None  # the HDU itself
+    carried: Callable[[], Any] | None = None  # makes the HDU itself, anew each time
 
     @property
     def data(self) -> np.ndarray | None:
         """The array; it is waited for where it is still being computed."""
+        if self.source is None and self.carried is not None:
+            return self.carried().data
         return np.asarray(self.source) if isinstance(self.source, Pending) else self.source
 
     @classmethod
     def of(cls, hdu: Any) -> Extension:
         """An HDU as an extension of a product."""
-        return cls(hdu.name, hdu.data, hdu.header, hdu)
+        return cls(hdu.name, hdu.data, hdu.header, partial(copied_hdu, hdu))
+
+    @classmethod
+    def of_table(cls, content: bytes) -> Extension:
+        """The bytes of a table, which are parsed only where they are asked for."""
+        read = partial(fits.BinTableHDU.fromstring, content)
+        hdu = read()
+        return cls(hdu.name, None, hdu.header, read)
 
     def hdu(self) -> Any:
         """A new HDU: floats are stored as float32, integers as they are."""
         if self.carried is not None:
-            return copied_hdu(self.carried)
+            return self.carried()
         data = np.asarray(self.source)
         kind = {"f": ">f4", "i": ">i4", "u": "=u4"}[data.dtype.kind]
         # A copy: astropy swaps the bytes of an array in place while it writes it.
@@ -126,7 +135,8 @@ class Product:
     def settle(self) -> None:
         """Wait for all arrays: they are numpy's from then on."""
         for extension in self.extensions:
-            _ = extension.data
+            if extension.source is not None:
+                _ = extension.data
 
     @property
     def header(self) -> fits.Header:
