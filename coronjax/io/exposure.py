@@ -16,6 +16,7 @@ from ..cube import Cube
 from ..errors import ExposureError
 from .fits_file import FitsFile, open_fits
 from .tagged_wcs import Wcs, tagged_wcs
+from .tree import AsdfContent
 
 if TYPE_CHECKING:
     import gwcs
@@ -293,4 +294,4 @@ def _asdf_bytes(file: FitsFile, notes: list[str]) -> bytes | None:
         content = np.asarray(hdu.data, np.uint8).tobytes()
     if not content:
         notes.append("there is no ASDF extension, so the WCS comes from the FITS keywords")
-    return content or None
+    return AsdfContent(content) if content else None

@@ -6,11 +6,13 @@ know; the tagged YAML and its binary blocks pass through unchanged instead.
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,8 +45,7 @@ def carried_over(content: bytes | None, updates: Mapping[str, Any], *, drop: tup
         Content of the new extension.
     """
     tree, blocks, standard = (_empty_tree(), [], "1.6.0") if content is None else load_tree(content)
-    _prepare(tree, {**dict.fromkeys(drop), **updates})
-    return _dump(tree, blocks, standard)
+    return _dump(_changed(tree, {**dict.fromkeys(drop), **updates}), blocks, standard)
 
 
 def with_wcs(
@@ -63,15 +64,13 @@ def with_wcs(
     """
     tree, blocks, standard = _described(wcs)
     if content is not None:
-        old = load_tree(content)[0]
-        old.get("meta", {}).pop("wcs", None)
+        old = _without(load_tree(content)[0], "meta.wcs")
         # Tags of another version of the standard would not be understood beside the new ones: plain entries only.
         for key, value in old.items():
             if key not in (*tree, *_WRITER_KEYS) and (plain := _plain(value)) is not None:
                 tree[key] = plain
         tree["meta"] = {**(_plain(old.get("meta")) or {}), "wcs": tree["meta"]["wcs"]}
-    _prepare(tree, {**dict.fromkeys(drop), **updates})
-    return _dump(tree, blocks, standard)
+    return _dump(_changed(tree, {**dict.fromkeys(drop), **updates}), blocks, standard)
 
 
 def _described(wcs: Any) -> tuple[Any, list[bytes], str]:
@@ -98,9 +97,10 @@ def with_shift(content: bytes, shift: tuple[float, float]) -> bytes:
         Content of the new extension: `new(x, y) = old(x + dx, y + dy)`, within the same bounding box.
     """
     tree, blocks, standard = load_tree(content)
-    step = tree["meta"]["wcs"]["steps"][0]
-    step["transform"] = shifted_transform(step["transform"], shift, standard)
-    return _dump(tree, blocks, standard)
+    steps = copy.copy(tree["meta"]["wcs"]["steps"])
+    steps[0] = copy.copy(steps[0])
+    steps[0]["transform"] = shifted_transform(steps[0]["transform"], shift, standard)
+    return _dump(_with(tree, ["meta", "wcs", "steps"], steps), blocks, standard)
 
 
 def has_wcs(content: bytes) -> bool:
@@ -139,8 +139,21 @@ def _empty_tree(meta: dict[str, Any] | None = None) -> Any:
     return TaggedDict({"meta": meta or {}}, "tag:stsci.edu:asdf/core/asdf-1.1.0")
 
 
+class AsdfContent(bytes):
+    """The content of an ASDF extension, whose tree is read once, whoever asks for it."""
+
+    @cached_property
+    def parsed(self) -> tuple[Any, list[bytes], str]:
+        """What `load_tree` returns of it."""
+        return _parsed(self)
+
+
 def load_tree(content: bytes) -> tuple[Any, list[bytes], str]:
-    """The tagged YAML tree, the binary blocks, and the version of the ASDF standard."""
+    """The tagged YAML tree, which is not to be changed, the binary blocks, and the version of the ASDF standard."""
+    return content.parsed if isinstance(content, AsdfContent) else _parsed(content)
+
+
+def _parsed(content: bytes) -> tuple[Any, list[bytes], str]:
     import asdf
 
     tree = asdf.util.load_yaml(io.BytesIO(content), tagged=True)
@@ -161,26 +174,36 @@ def _blocks(content: bytes) -> Iterator[bytes]:
         position = end
 
 
-def _prepare(tree: Any, updates: Mapping[str, Any]) -> None:
-    """Leave out what the FITS file says itself, and change entries."""
-    for key in [
-        key for key, value in tree.items() if key in _FITS_KEYS or "ndarray" in str(getattr(value, "_tag", ""))
-    ]:
-        del tree[key]
+def _changed(tree: Any, updates: Mapping[str, Any]) -> Any:
+    """The tree without what the FITS file says itself, with entries changed; None removes one."""
+    tree = copy.copy(tree)
+    for key in list(tree):
+        if key in _FITS_KEYS or "ndarray" in str(getattr(tree[key], "_tag", "")):
+            del tree[key]
     for place, value in updates.items():
-        *parents, name = place.split(".")
-        node = tree
-        for parent in parents:
-            if not isinstance(node.get(parent), Mapping):
-                if value is None:
-                    break
-                node[parent] = {}
-            node = node[parent]
-        else:
-            if value is None:
-                node.pop(name, None)
-            else:
-                node[name] = value
+        tree = _without(tree, place) if value is None else _with(tree, place.split("."), value)
+    return tree
+
+
+def _with(node: Any, place: Sequence[str], value: Any) -> Any:
+    """A copy of a node in which one entry is another; what leads to it is copied too, or made."""
+    name, *rest = place
+    node = copy.copy(node) if isinstance(node, Mapping) else {}
+    node[name] = _with(node.get(name), rest, value) if rest else value
+    return node
+
+
+def _without(node: Any, place: str) -> Any:
+    """A copy of a node that lacks one entry."""
+    name, _, rest = place.partition(".")
+    if not isinstance(node, Mapping) or name not in node:
+        return node
+    node = copy.copy(node)
+    if rest:
+        node[name] = _without(node[name], rest)
+    else:
+        del node[name]
+    return node
 
 
 def _plain(node: Any) -> Any:
@@ -215,20 +238,23 @@ def _dump(tree: Any, blocks: list[bytes], standard: str) -> bytes:
     """Write the tree as YAML, followed by those blocks that it still refers to."""
     import yaml
 
+    numbers: dict[int, int] = {}
+    moved = {
+        id(array): _with(array, ["source"], numbers.setdefault(array["source"] % len(blocks), len(numbers)))
+        for array in _arrays(tree, set())
+    }
     base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
     class TaggedDumper(base):  # type: ignore[misc, valid-type]
         """Writes each node with the tag it was read with."""
 
         def represent_data(self, data: Any) -> Any:
+            data = moved.get(id(data), data)
             node = super().represent_data(getattr(data, "data", data) if hasattr(data, "_tag") else data)
             if getattr(data, "_tag", None) is not None:
                 node.tag = data._tag
             return node
 
-    numbers: dict[int, int] = {}
-    for array in _arrays(tree, set()):
-        array["source"] = numbers.setdefault(array["source"] % len(blocks), len(numbers))
     text = io.BytesIO(_PREAMBLE % standard.encode())
     text.seek(0, io.SEEK_END)
     yaml.dump_all(
