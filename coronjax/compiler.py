@@ -13,7 +13,7 @@ _EMITTERS = "xla_cpu_use_fusion_emitters"
 _FLAG = f"--{_EMITTERS}=false"
 _OPTIONS: dict[str, str | bool] = {
     _EMITTERS: False,  # the older of two compilers, which needs half the time
-    "xla_backend_optimization_level": "1",  # of 3: a quarter less; resampling runs a fourteenth longer, no other step
+    "xla_backend_optimization_level": "1",  # of 3: a fifth less; the steps run one or two hundredths longer
     "xla_cpu_parallel_codegen_split_count": "8",  # in place of 32: each part of a program costs something by itself
     "xla_cpu_prefer_vector_width": "512",  # bits, in place of 256, where there are such registers: it runs faster
 }

@@ -112,6 +112,14 @@ def test_wrong_workers() -> None:
 
 
 @pytest.mark.slow
+def test_workers_keep_what_they_free() -> None:
+    """As this process does; by dask they would give it back to the system."""
+    name = "MALLOC_TRIM_THRESHOLD_"
+    with client_of(1, None, 1) as client:
+        assert list(client.run(os.environ.get, name).values()) == [os.environ.get(name)]
+
+
+@pytest.mark.slow
 def test_no_scheduler_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coronjax.workers.ANSWER", 1)
     with pytest.raises(OptionsError, match="no dask scheduler answers"), client_of(None, "tcp://127.0.0.1:1", 1):

@@ -1,9 +1,12 @@
 """Products: their ASDF trees and WCS; what data models make of them; the official ones."""
 
+import copy
 import dataclasses
+import io
 import subprocess
 import sys
 
+import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -14,6 +17,7 @@ from coronjax.io import products
 from coronjax.io.association import read_association
 from coronjax.io.exposure import read_exposure
 from coronjax.io.metadata import repointed, with_keywords
+from coronjax.io.tree import AsdfContent, carried_over, with_shift, with_wcs
 from coronjax.io.wcs import output_grid
 
 from .files import ABSENT, SHARED
@@ -62,6 +66,28 @@ def test_another_wcs_is_in_keywords_and_gwcs_alike(science):
     for wcs in (moved.gwcs(), moved.wcs()):
         assert wcs(3.0, 4.0) == pytest.approx(old(2.6, 4.3), abs=1e-12)
     assert moved.gwcs().bounding_box.bounding_box() == old.bounding_box.bounding_box()
+
+
+def test_what_was_read_of_a_tree_stays_as_it_was(science):
+    """Whoever asks for the same content shares one tree: what is written of it is what a fresh one gives."""
+    buffer = io.BytesIO()
+    kept = {"meta": {"table": np.arange(3.0), "filename": "old", "wcsinfo": {"ra": 1}, "wcs": science[0].gwcs()}}
+    asdf.AsdfFile({"data": np.ones(4), **kept}).write_to(buffer)
+    content = AsdfContent(buffer.getvalue())
+    before = copy.deepcopy(content.parsed)
+    changes = {"meta.filename": "new", "meta.cal_step.klip": "COMPLETE", "meta.wcsinfo.ra": None, "no.such.place": None}
+    for make in (
+        lambda content: carried_over(content, changes, drop=("meta.author",)),
+        lambda content: with_shift(content, (0.5, 0.25)),
+        lambda content: with_wcs(content, {"steps": []}, changes),
+    ):
+        assert make(content) == make(bytes(content)) == make(content)
+    assert content.parsed == before
+    with asdf.open(io.BytesIO(carried_over(content, changes))) as file:
+        np.testing.assert_array_equal(file["meta"]["table"], np.arange(3.0))
+        assert (file["meta"]["filename"], file["meta"]["wcsinfo"], "data" in file) == ("new", {}, False)
+        assert file["meta"]["cal_step"] == {"klip": "COMPLETE"}
+        assert "no" not in file
 
 
 def test_a_damaged_tree_is_named(science):
