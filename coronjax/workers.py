@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 ANSWER = 20  # seconds that a scheduler has to answer
-# By this dask has workers give back what they free, and fetch it anew, a sixth of their time. None: they do not.
+# With what dask sets here, workers give freed memory back at once and fetch it anew: a tenth or more of their time.
 _TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
 
 

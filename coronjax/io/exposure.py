@@ -15,6 +15,7 @@ from astropy.io import fits
 from ..cube import Cube
 from ..errors import ExposureError
 from .fits_file import FitsFile, open_fits
+from .table import read_table
 from .tagged_wcs import Wcs, tagged_wcs
 from .tree import AsdfContent
 
@@ -73,7 +74,7 @@ class Exposure(_WithHeaders):
     primary: fits.Header  # of the primary HDU
     headers: dict[str, fits.Header]  # by extension name (the first of each), in the order of the file; ASDF included
     area: np.ndarray | None  # [y x] float32, pixel area relative to nominal; None: missing or empty
-    int_times_bytes: bytes | None  # the INT_TIMES extension as it is in the file; None: missing or empty
+    int_times_bytes: bytes | None  # data of INT_TIMES as they are in the file; None: missing or empty
     others: tuple[Any, ...] = ()  # HDUs that this package has no use for, as read, to be carried to products
     asdf_bytes: bytes | None = None  # content of the ASDF extension
     notes: tuple[str, ...] = ()  # what a user should know, a sentence each
@@ -87,7 +88,7 @@ class Exposure(_WithHeaders):
     @property
     def int_times(self) -> fits.BinTableHDU | None:
         """The INT_TIMES extension, an object of its own each time; None where it is missing or empty."""
-        return None if self.int_times_bytes is None else fits.BinTableHDU.fromstring(self.int_times_bytes)
+        return None if self.int_times_bytes is None else read_table(self.headers["INT_TIMES"], self.int_times_bytes)
 
     def wcs(self) -> Wcs | None:
         """The WCS of the ASDF extension, called as `wcs(x, y)`; None where it has none.
@@ -274,14 +275,12 @@ def _optional(file: FitsFile, name: str, shape: tuple[int, ...], notes: list[str
 
 
 def _int_times(file: FitsFile, n_integrations: int, notes: list[str]) -> bytes | None:
-    hdu = file.find("INT_TIMES")
-    rows = hdu.header.get("NAXIS2", 0) if isinstance(hdu, fits.BinTableHDU) else 0
-    if hdu is None or rows == 0:
+    hdu, data = file.find("INT_TIMES"), file.table_bytes("INT_TIMES")
+    if hdu is None or data is None:
         notes.append(f"INT_TIMES is {'missing' if hdu is None else 'empty'}")
-        return None
-    if rows != n_integrations:
+    elif (rows := hdu.header["NAXIS2"]) != n_integrations:
         notes.append(f"INT_TIMES has {rows} rows for {n_integrations} integrations")
-    return file.content(hdu)
+    return data
 
 
 def _asdf_bytes(file: FitsFile, notes: list[str]) -> bytes | None:

@@ -40,11 +40,26 @@ class FitsFile:
         """The first extension of that name, or None."""
         return next((hdu for hdu in self.hdus[1:] if hdu.name == name), None)
 
-    def content(self, hdu: Any) -> bytes:
-        """The bytes of an HDU as they are, header and data."""
+    def data_bytes(self, hdu: Any) -> bytes:
+        """The data of an HDU as they are in the file."""
         place = hdu.fileinfo()
-        self.stream.seek(place["hdrLoc"])
-        return self.stream.read(place["datLoc"] + place["datSpan"] - place["hdrLoc"])
+        self.stream.seek(place["datLoc"])
+        return self.stream.read(place["datSpan"])
+
+    def table_bytes(self, name: str) -> bytes | None:
+        """The data of a binary table, whose columns are looked at; None where it is missing, empty or no table.
+
+        Raises:
+            ExposureError: its columns do not make up its rows.
+        """
+        hdu = self.find(name)
+        if not isinstance(hdu, fits.BinTableHDU) or hdu.header["NAXIS2"] < 1:
+            return None
+        width, taken = hdu.header["NAXIS1"], hdu.columns.dtype.itemsize
+        if width != taken:
+            message = f"the columns of {name} take {taken} bytes of a row"
+            raise ExposureError(message, file=self.path, keyword="NAXIS1", value=width)
+        return self.data_bytes(hdu)
 
     def image(self, name: str, dtype: type[np.generic]) -> np.ndarray | None:
         """The pixels of an image extension as a native-endian array of `dtype`; None where it is missing or empty."""

@@ -17,7 +17,7 @@ from astropy.io import fits
 from ..errors import ExposureError
 from .product import plain_header, set_card
 from .sip import gwcs_from_keywords
-from .tree import carried_over, has_wcs, with_shift, with_wcs
+from .tree import AsdfContent, carried_over, has_wcs, with_shift, with_wcs
 
 if TYPE_CHECKING:
     from .association import Association
@@ -168,7 +168,7 @@ def repointed(exposure: Exposure, correction: tuple[float, float]) -> Exposure:
         raise
     except Exception as error:  # YAML, and what is missing in it, have no common base
         raise _unreadable(exposure, error) from error
-    return dataclasses.replace(exposure, asdf_bytes=content)
+    return dataclasses.replace(exposure, asdf_bytes=AsdfContent(content))
 
 
 def with_keywords(exposure: Exposure, cards: Mapping[str, tuple[Any, str] | None]) -> Exposure:
@@ -190,7 +190,7 @@ def with_keywords(exposure: Exposure, cards: Mapping[str, tuple[Any, str] | None
         set_card(header, keyword, _card_value(card[0]), card[1])
         tree[f"meta.wcsinfo.{keyword.lower()}"] = _card_value(card[0])
     content = asdf_content(exposure, tree)
-    return dataclasses.replace(exposure, headers={**exposure.headers, "SCI": header}, asdf_bytes=content)
+    return dataclasses.replace(exposure, headers={**exposure.headers, "SCI": header}, asdf_bytes=AsdfContent(content))
 
 
 def asdf_content(exposure: Exposure, tree: Tree, *, keep_wcs: bool = True) -> bytes:

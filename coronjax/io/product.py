@@ -15,7 +15,7 @@ import numpy as np
 from astropy.io import fits
 
 from .pending import Pending
-from .table import copied_hdu
+from .table import copied_hdu, read_table
 from .tree import asdf_hdu
 
 if TYPE_CHECKING:
@@ -88,11 +88,9 @@ class Extension:
         return cls(hdu.name, hdu.data, hdu.header, partial(copied_hdu, hdu))
 
     @classmethod
-    def of_table(cls, content: bytes) -> Extension:
-        """The bytes of a table, which are parsed only where they are asked for."""
-        read = partial(fits.BinTableHDU.fromstring, content)
-        hdu = read()
-        return cls(hdu.name, None, hdu.header, read)
+    def of_table(cls, header: fits.Header, data: bytes) -> Extension:
+        """The header of a table and its bytes, which are parsed only where they are asked for."""
+        return cls(header["EXTNAME"], None, header, partial(read_table, header, data))
 
     def hdu(self) -> Any:
         """A new HDU: floats are stored as float32, integers as they are."""

@@ -203,6 +203,8 @@ def _cube_extensions(exposure: Exposure, cube: Cube) -> tuple[Extension, ...]:
     arrays = cube_planes(cube)
     variances = {name: arrays.pop(name) for name in ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")}
     before = images({**arrays, "AREA": exposure.area}, exposure.headers)
-    times = [] if exposure.int_times_bytes is None else [Extension.of_table(exposure.int_times_bytes)]
+    times = []
+    if exposure.int_times_bytes is not None:
+        times = [Extension.of_table(exposure.headers["INT_TIMES"], exposure.int_times_bytes)]
     others = [Extension.of(hdu) for hdu in exposure.others]
     return (*before, *times, *images(variances, exposure.headers), *others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 from astropy.io import fits
@@ -25,6 +26,25 @@ def table_hdu(columns: Sequence[fits.Column], name: str) -> fits.BinTableHDU:
     hdu.data = fits.FITS_rec.from_columns(fits.ColDefs(columns))
     hdu.header["EXTVER"] = (1, "extension value")
     return hdu
+
+
+def read_table(header: fits.Header, data: bytes) -> fits.BinTableHDU:
+    """A binary table from its parts as they are in a file; the data are parsed where they are asked for.
+
+    Args:
+        header: of the extension, which gets one of its own.
+        data: its bytes.
+
+    Returns:
+        The extension.
+
+    Example:
+        >>> column = fits.Column(name="SHIFT_X", format="D", array=[0.5])
+        >>> hdu = fits.BinTableHDU.from_columns([column])
+        >>> read_table(hdu.header, hdu.data.tobytes()).data["SHIFT_X"].tolist()
+        [0.5]
+    """
+    return fits.BinTableHDU.readfrom(io.BytesIO(header.tostring().encode("ascii") + data))
 
 
 def copied_hdu(hdu: fits.hdu.base.ExtensionHDU) -> fits.hdu.base.ExtensionHDU:

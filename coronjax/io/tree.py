@@ -147,6 +147,10 @@ class AsdfContent(bytes):
         """What `load_tree` returns of it."""
         return _parsed(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The bytes alone: nodes with tags cannot be pickled."""
+        return type(self), (bytes(self),)
+
 
 def load_tree(content: bytes) -> tuple[Any, list[bytes], str]:
     """The tagged YAML tree, which is not to be changed, the binary blocks, and the version of the ASDF standard."""
@@ -157,6 +161,8 @@ def _parsed(content: bytes) -> tuple[Any, list[bytes], str]:
     import asdf
 
     tree = asdf.util.load_yaml(io.BytesIO(content), tagged=True)
+    if not isinstance(tree, Mapping):
+        raise ValueError(f"its tree is no mapping but a {type(tree).__name__}")
     head = content[:200].split(b"#ASDF_STANDARD ", 1)
     standard = head[1].split(b"\n", 1)[0].strip().decode() if len(head) == 2 else "1.5.0"
     return tree, list(_blocks(content)), standard

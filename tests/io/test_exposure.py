@@ -133,6 +133,28 @@ def test_int_times_of_another_length(tmp_path):
     assert exposure.notes == ("INT_TIMES has 1 rows for 2 integrations",)
 
 
+def test_int_times_is_each_callers_own(tmp_path):
+    """It can be changed and written, also where its header had to be repaired, and its values are not as stored."""
+    hdus = exposure_hdus()
+    columns = [
+        fits.Column(name="used", format="L", array=[True, False]),
+        fits.Column(name="group", format="I", bzero=2**15, array=np.array([1, 40000], np.uint16)),
+    ]
+    hdus["INT_TIMES"] = fits.BinTableHDU.from_columns(columns, name="INT_TIMES")
+    hdus["INT_TIMES"].header["COMMENT"] = "is bad"
+    path = write(tmp_path / "a.fits", hdus)
+    path.write_bytes(path.read_bytes().replace(b"COMMENT is bad", b"BADCARD = 'bad"))
+    exposure = read_exposure(path)
+    assert any("header of INT_TIMES repaired" in note for note in exposure.notes)
+    changed = exposure.int_times
+    changed.data["group"][0] = 7
+    assert exposure.int_times.data["group"].tolist() == [1, 40000]
+    changed.writeto(tmp_path / "b.fits", checksum=True)
+    with fits.open(tmp_path / "b.fits", checksum=True) as again:
+        assert again[1].data["group"].tolist() == [7, 40000]
+        assert again[1].data["used"].tolist() == [True, False]
+
+
 def test_integration_without_a_usable_pixel(tmp_path):
     hdus = exposure_hdus()
     hdus["SCI"].data[1, :2] = np.nan

@@ -51,6 +51,26 @@ def test_optional_extension_that_is_a_table(tmp_path):
     refuse(path, "XTENSION", "BINTABLE", "extension VAR_FLAT is not an image", headers_too=False)
 
 
+def test_integration_times_that_are_damaged(tmp_path):
+    path = write_exposure(tmp_path / "a.fits")
+    content = path.read_bytes()
+    cards = (
+        (
+            b"NAXIS1  =                   12",
+            b"NAXIS1  =                   11",
+            "NAXIS1",
+            11,
+            "of INT_TIMES take 12 bytes",
+        ),
+        (b"TFORM2  = 'D       '", b"TFORM2  = 'ZZ      '", None, None, "not a FITS file or a damaged one"),
+        (b"TFIELDS =                    2", b"TFIELDS =                    3", None, None, "a damaged one"),
+    )
+    for card, damaged, keyword, value, message in cards:
+        assert content.count(card) == 1
+        path.write_bytes(content.replace(card, damaged))
+        refuse(path, keyword, value, message, headers_too=False)
+
+
 def test_no_file(tmp_path):
     refuse(tmp_path / "a.fits", None, None, "no such file")
     refuse(tmp_path, None, None, "the file cannot be read")

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import io
+import pickle
 import subprocess
 import sys
 
@@ -83,6 +84,7 @@ def test_what_was_read_of_a_tree_stays_as_it_was(science):
     ):
         assert make(content) == make(bytes(content)) == make(content)
     assert content.parsed == before
+    assert pickle.loads(pickle.dumps(content)) == content
     with asdf.open(io.BytesIO(carried_over(content, changes))) as file:
         np.testing.assert_array_equal(file["meta"]["table"], np.arange(3.0))
         assert (file["meta"]["filename"], file["meta"]["wcsinfo"], "data" in file) == ("new", {}, False)
@@ -90,11 +92,14 @@ def test_what_was_read_of_a_tree_stays_as_it_was(science):
         assert "no" not in file
 
 
-def test_a_damaged_tree_is_named(science):
+def test_a_damaged_tree_is_named(science, references):
     damaged = dataclasses.replace(science[0], asdf_bytes=science[0].asdf_bytes.replace(b"meta:", b"meta: ]"))
     with pytest.raises(ExposureError, match="ASDF extension cannot be read") as caught:
         products.crfints(damaged, ASSOCIATION, damaged.cube, PROVENANCE)
     assert caught.value.file == damaged.path
+    listed = dataclasses.replace(references[0], asdf_bytes=b"--- [1]\n...\n")
+    with pytest.raises(ExposureError, match="its tree is no mapping"):
+        products.psfstack([listed], ASSOCIATION, listed.cube, PROVENANCE)
 
 
 def test_data_models(science, references, tmp_path):

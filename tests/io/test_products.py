@@ -76,6 +76,18 @@ def test_input_is_left_alone(science):
     np.testing.assert_array_equal(exposure.cube.sci, before[3])
 
 
+def test_a_table_may_be_changed_before_it_is_written(science, tmp_path):
+    product = products.crfints(science[0], ASSOCIATION, science[0].cube, PROVENANCE)
+    next(extension for extension in product.extensions if extension.name == "INT_TIMES").header["OBSERVER"] = "me"
+    hdus = product.hdulist()
+    hdus["INT_TIMES"].data["integration_number"] += 5
+    hdus.writeto(tmp_path / "a.fits", checksum=True)
+    with fits.open(tmp_path / "a.fits", checksum=True) as again:
+        assert again["INT_TIMES"].data["integration_number"].tolist() == [6, 7]
+        assert again["INT_TIMES"].header["OBSERVER"] == "me"
+    assert product.int_times["integration_number"].tolist() == [1, 2]
+
+
 def test_what_else_the_file_held_is_kept(tmp_path):
     hdus = sky_hdus()
     hdus.insert(-1, fits.ImageHDU(np.arange(4.0).reshape(2, 2), name="IMSHIFTS"))

@@ -130,7 +130,7 @@ def test_moved(name, version):
 
 
 def edited(content, change):
-    tree, blocks, standard = load_tree(content)
+    tree, blocks, standard = load_tree(bytes(content))
     change(tree["meta"])
     return _dump(tree, blocks, standard)
 
