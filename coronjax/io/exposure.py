@@ -41,7 +41,7 @@ class _WithHeaders:
         """A keyword of the primary header, else of the SCI header, else `default`."""
         return self.primary.get(name, self.sci_header.get(name, default))
 
-    def __repr__(self: Any) -> str:
+    def __repr__(self: Any) -> str:  # any of those that inherit it, which have path, shape and notes
         """One line on what the exposure is, one on its size, one for each note."""
         words = [str(self.keyword(name)) for name in ("INSTRUME", "DETECTOR", "FILTER", "CORONMSK", "SUBARRAY")]
         planes, ny, nx = self.shape
