@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -132,24 +132,29 @@ def reduce(
         references=references,
         known=Circumstances(
             psf_mask=psf_mask,
-            psf_mismatch=jnp.asarray(psf_mismatch),
+            psf_mismatch=_scalar(psf_mismatch),
             star=jnp.broadcast_to(middle, (n_exposures, 2)) if star is None else star,
-            resolution=jnp.asarray(resolution),
-            blur=None if blur is None or not _is_blurred(options) else jnp.asarray(blur),
+            resolution=_scalar(resolution),
+            blur=None if blur is None or not _is_blurred(options) else _scalar(blur),
             background_variance=background_variance,
-            same_background=jnp.asarray(same_background),
+            same_background=_scalar(same_background),
         ),
         pixel_maps=pixel_maps,
         exposure_times=jnp.ones(n_exposures) if exposure_times is None else exposure_times,
         background=jnp.zeros(n_exposures) if background is None else background,
-        pixel_scale_ratio=jnp.asarray(_scale_ratio(options) if pixel_scale_ratio is None else pixel_scale_ratio),
-        zero_non_science=jnp.asarray(zero_non_science),
+        pixel_scale_ratio=_scalar(_scale_ratio(options) if pixel_scale_ratio is None else pixel_scale_ratio),
+        zero_non_science=_scalar(zero_non_science),
         visited=None if options.resample.cut_pixels else visited,
         options=options,
         output_shape=(int(output_shape[0]), int(output_shape[1])),
         window=_measured_window(pixel_maps, options) if window is None else int(window),
     )
     return _reduce(given)
+
+
+def _scalar(number: Any) -> Array:
+    """As it is: JAX compiles a program to make an array of a Python number, and takes that itself just as well."""
+    return cast("Array", number)
 
 
 def _is_blurred(options: Options) -> bool:
