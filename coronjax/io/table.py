@@ -33,16 +33,15 @@ def read_table(header: fits.Header, data: bytes) -> fits.BinTableHDU:
 
     Args:
         header: of the extension, which gets one of its own.
-        data: its bytes.
+        data: its bytes, in whole blocks of 2880.
 
     Returns:
         The extension.
 
     Example:
-        >>> column = fits.Column(name="SHIFT_X", format="D", array=[0.5])
-        >>> hdu = fits.BinTableHDU.from_columns([column])
-        >>> read_table(hdu.header, hdu.data.tobytes()).data["SHIFT_X"].tolist()
-        [0.5]
+        >>> hdu = fits.BinTableHDU.from_columns([fits.Column(name="FILTER", format="5A", array=["F430M"])])
+        >>> read_table(hdu.header, b"F430M".ljust(2880)).data["FILTER"].tolist()
+        ['F430M']
     """
     return fits.BinTableHDU.readfrom(io.BytesIO(header.tostring().encode("ascii") + data))
 
