@@ -168,6 +168,7 @@ ROW = Row(
     ),
     limits=(
         Limit("coronjax", "numpy, LAPACK", 4.0),
-        Limit("coronjax, over an earlier result", "numpy, the matrix product alone", 2.0),
+        # Of the same work: how long the product alone takes beside it differs by half from processor to processor.
+        Limit("coronjax, over an earlier result", "numpy, LAPACK", 1.5),
     ),
 )
