@@ -40,14 +40,8 @@ class FitsFile:
         """The first extension of that name, or None."""
         return next((hdu for hdu in self.hdus[1:] if hdu.name == name), None)
 
-    def data_bytes(self, hdu: Any) -> bytes:
-        """The data of an HDU as they are in the file."""
-        place = hdu.fileinfo()
-        self.stream.seek(place["datLoc"])
-        return self.stream.read(place["datSpan"])
-
     def table_bytes(self, name: str) -> bytes | None:
-        """The data of a binary table, whose columns are looked at; None where it is missing, empty or no table.
+        """The data of a binary table as they are in the file; None where it is missing, empty or no table.
 
         Raises:
             ExposureError: its columns do not make up its rows.
@@ -59,7 +53,9 @@ class FitsFile:
         if width != taken:
             message = f"the columns of {name} take {taken} bytes of a row"
             raise ExposureError(message, file=self.path, keyword="NAXIS1", value=width)
-        return self.data_bytes(hdu)
+        place = hdu.fileinfo()
+        self.stream.seek(place["datLoc"])
+        return self.stream.read(place["datSpan"])
 
     def image(self, name: str, dtype: type[np.generic]) -> np.ndarray | None:
         """The pixels of an image extension as a native-endian array of `dtype`; None where it is missing or empty."""

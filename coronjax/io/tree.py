@@ -11,7 +11,7 @@ import io
 import re
 import struct
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +100,7 @@ def with_shift(content: bytes, shift: tuple[float, float]) -> bytes:
     steps = copy.copy(tree["meta"]["wcs"]["steps"])
     steps[0] = copy.copy(steps[0])
     steps[0]["transform"] = shifted_transform(steps[0]["transform"], shift, standard)
-    return _dump(_with(tree, ["meta", "wcs", "steps"], steps), blocks, standard)
+    return _dump(_with(tree, "meta.wcs.steps", steps), blocks, standard)
 
 
 def has_wcs(content: bytes) -> bool:
@@ -187,13 +187,13 @@ def _changed(tree: Any, updates: Mapping[str, Any]) -> Any:
         if key in _FITS_KEYS or "ndarray" in str(getattr(tree[key], "_tag", "")):
             del tree[key]
     for place, value in updates.items():
-        tree = _without(tree, place) if value is None else _with(tree, place.split("."), value)
+        tree = _without(tree, place) if value is None else _with(tree, place, value)
     return tree
 
 
-def _with(node: Any, place: Sequence[str], value: Any) -> Any:
+def _with(node: Any, place: str, value: Any) -> Any:
     """A copy of a node in which one entry is another; what leads to it is copied too, or made."""
-    name, *rest = place
+    name, _, rest = place.partition(".")
     node = copy.copy(node) if isinstance(node, Mapping) else {}
     node[name] = _with(node.get(name), rest, value) if rest else value
     return node
@@ -246,7 +246,7 @@ def _dump(tree: Any, blocks: list[bytes], standard: str) -> bytes:
 
     numbers: dict[int, int] = {}
     moved = {
-        id(array): _with(array, ["source"], numbers.setdefault(array["source"] % len(blocks), len(numbers)))
+        id(array): _with(array, "source", numbers.setdefault(array["source"] % len(blocks), len(numbers)))
         for array in _arrays(tree, set())
     }
     base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
