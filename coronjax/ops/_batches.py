@@ -108,12 +108,12 @@ def _several(one: Callable[[Any], Any], otherwise: Callable[[Any], Any] | None) 
             return jax.vmap(one)(planes)
         idle = jax.vmap(otherwise)
 
-        def choose(wanted: Array, found: Any, instead: Any) -> Any:
-            return jax.tree.map(partial(jnp.where, wanted), found, instead)
+        def choose(found: Array, instead: Array) -> Array:
+            return jax.lax.select(jax.lax.broadcast_in_dim(wanted, found.shape, (0,)), found, instead)
 
         def work(planes: Any) -> Any:
             # Not a `cond` of each plane: `vmap` would make it a choice and copy what planes share for each of them.
-            return jax.vmap(choose)(wanted, jax.vmap(one)(planes), idle(planes))
+            return jax.tree.map(choose, jax.vmap(one)(planes), idle(planes))
 
         return jax.lax.cond(jnp.any(wanted), work, idle, planes)
 

@@ -20,17 +20,15 @@ class Series(eqx.Module):
     r"""$f(s) = u(s_y)^T K\, u(s_x)$ with $u(s) = (\cos \omega s, \sin \omega s)$ over the frequencies of an axis."""
 
     coefficients: Float[Array, "2*j 2*k"]  # K; cosines first
-    omega_y: Float[Array, " j"]  # radians per pixel, at least 0
-    omega_x: Float[Array, " k"]  # likewise
     rounding: Float[Array, ""]  # by how much rounding may put values wrong
+    shape: tuple[int, int] = eqx.field(static=True)  # of the images: their first frequency is one turn over it
 
-    def derivatives(self, shift: Float[Array, "2"]) -> tuple[Float[Array, ""], Float[Array, "2"], Float[Array, "2 2"]]:
-        """Value, gradient and Hessian at `shift` = (sx, sy)."""
-        rows, columns = _waves(self.omega_y, shift[1]), _waves(self.omega_x, shift[0])
-        along_x = jnp.matmul(self.coefficients, columns.T, precision="highest")
-        table = jnp.matmul(rows, along_x, precision="highest")  # [order in sy, order in sx]
-        gradient = jnp.stack([table[0, 1], table[1, 0]])
-        return table[0, 0], gradient, jnp.array([[table[0, 2], table[1, 1]], [table[1, 1], table[2, 0]]])
+    def derivatives(self, shift: Float[Array, "2"]) -> Float[Array, "3 3"]:
+        """The value and its derivatives at `shift` = (sx, sy): [order in sy, order in sx]."""
+        axes = zip(self.coefficients.shape, self.shape, shift[::-1], strict=True)
+        rows, columns = (_waves(2 * np.pi / size * np.arange(n // 2), step) for n, size, step in axes)
+        along_y = jnp.matmul(rows, self.coefficients, precision="highest")
+        return jnp.matmul(along_y, columns.T, precision="highest")
 
     def on_grid(self, shifts_y: np.ndarray, shifts_x: np.ndarray, shape: tuple[int, int]) -> Float[Array, "i j"]:
         """Values at every pair of whole shifts along the two axes, of series of images of that shape."""
@@ -47,12 +45,13 @@ def _at_integers(n: int, shifts: np.ndarray, size: int, dtype: jnp.dtype) -> Flo
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=1)
 
 
-def _waves(omega: Float[Array, " k"], shift: Float[Array, ""]) -> Float[Array, "3 2*k"]:
+def _waves(omega: np.ndarray, shift: Float[Array, ""]) -> Float[Array, "3 2*k"]:
     """Cosines and sines of one axis, and their first two derivatives in the shift."""
+    omega = omega.astype(shift.dtype)
     cosine, sine = jnp.cos(omega * shift), jnp.sin(omega * shift)
     value = jnp.concatenate([cosine, sine])
-    slope = jnp.concatenate([-omega * sine, omega * cosine])
-    return jnp.stack([value, slope, -jnp.tile(omega**2, 2) * value])
+    slope = np.concatenate([-omega, omega]) * jnp.concatenate([sine, cosine])
+    return jnp.stack([value, slope, -np.tile(omega**2, 2) * value])
 
 
 def product_series(other: Complex[Array, "y k"], spectrum: Complex[Array, "y k"], shape: tuple[int, int]) -> Series:
@@ -164,15 +163,13 @@ def _series(
         grid: that the transform is of, rows and columns.
         shape: of the image, in pixels, which the grid spans.
     """
-    (ny, nx), real = shape, positive.real.dtype
+    real = positive.real.dtype
     ahead, behind = (weights.astype(real) * share for share in _shares(grid, real))
     positive, negative = positive * ahead, negative * behind
     # With the cosine of a row goes what is even in it, with the sine what is odd.
     even, odd = positive + negative, positive - negative
     table = jnp.block([[even.real, even.imag], [odd.imag, -odd.real]])
-    sizes = zip(positive.shape, (ny, nx), strict=True)
-    omega_y, omega_x = (jnp.asarray(2 * np.pi * np.arange(m) / n, real) for m, n in sizes)
-    return Series(table, omega_y, omega_x, ROUNDING * jnp.finfo(real).eps * _norm(table))
+    return Series(table, ROUNDING * jnp.finfo(real).eps * _norm(table), shape)
 
 
 def _norm(table: Float[Array, "j k"]) -> Float[Array, ""]:

@@ -19,16 +19,18 @@ def drops_of(pixel_map: Float[Array, "y x 2"], pixfrac: float | Float[Array, ""]
     known = jnp.isfinite(pixel_map).all(-1)
     mark = jnp.where(known, jnp.zeros_like(half), jnp.nan)  # spreads to the corners that need the pixel
     x, y = (jnp.where(known, pixel_map[..., axis], 0) for axis in (0, 1))
-    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    complete = functools.reduce(jnp.logical_and, (jnp.isfinite(_at_corner(mark, half, sign)) for sign in signs))
-    drops = tuple((_at_corner(x, half, sign), _at_corner(y, half, sign)) for sign in signs)
+    marks, *drop = (_at_corners(centres, half) for centres in (mark, x, y))
+    complete = functools.reduce(jnp.logical_and, map(jnp.isfinite, marks))
+    drops = tuple(zip(*drop, strict=True))
     return drops, complete & (signed_area(drops) != 0)
 
 
-def _at_corner(centres: Float[Array, "y x"], half: Float[Array, ""], sign: tuple[int, int]) -> Float[Array, "y x"]:
-    """Interpolate between the centres of pixels at one corner of each drop."""
-    along_x = centres + sign[0] * half * _slope(centres, 1, sign[0])
-    return along_x + sign[1] * half * _slope(along_x, 0, sign[1])
+@jax.jit  # traced and lowered once for all images
+def _at_corners(centres: Float[Array, "y x"], half: Float[Array, ""]) -> tuple[Float[Array, "y x"], ...]:
+    """Interpolate between the centres of pixels at the four corners of each drop."""
+    left, right = (centres + sign * half * _slope(centres, 1, sign) for sign in (-1, 1))
+    corners = (left, -1), (right, -1), (right, 1), (left, 1)
+    return tuple(along_x + sign * half * _slope(along_x, 0, sign) for along_x, sign in corners)
 
 
 def _slope(array: Float[Array, "y x"], axis: int, sign: int) -> Float[Array, "y x"]:
@@ -63,18 +65,21 @@ def edges(drop: Drop) -> Iterator[tuple[Corner, Corner]]:
 def _area_inside(drop: Drop) -> Float[Array, "*n"]:
     """Return the signed area that quadrilaterals share with the unit square, by Green's theorem edge by edge.
 
-    Every edge contributes the integral over x of its height clamped to the square; no term cancels inside an edge.
+    No term cancels inside an edge.
     """
-    inside = jnp.zeros_like(drop[0][0])
-    tiny = float(jnp.finfo(inside.dtype).eps) ** 2
-    for (x0, y0), (x1, y1) in edges(drop):
-        left, right = jnp.clip(x0, 0, 1), jnp.clip(x1, 0, 1)
-        upright = jnp.abs(x1 - x0) < tiny
-        run = jnp.where(upright, 1, x1 - x0)
-        at_left = y0 + (y1 - y0) * jnp.where(upright, 0, jnp.clip((left - x0) / run, 0, 1))
-        at_right = y0 + (y1 - y0) * jnp.where(upright, 1, jnp.clip((right - x0) / run, 0, 1))
-        inside += (left - right) * (_mean_positive(at_left, at_right) - _mean_positive(at_left - 1, at_right - 1))
-    return inside
+    return sum((_area_below(*edge) for edge in edges(drop)), jnp.zeros_like(drop[0][0]))
+
+
+@jax.jit  # traced and lowered once for all edges
+def _area_below(start: Corner, end: Corner) -> Float[Array, "*n"]:
+    """Return the signed area of the unit square below an edge: the integral over x of its height clamped to it."""
+    (x0, y0), (x1, y1) = start, end
+    left, right = jnp.clip(x0, 0, 1), jnp.clip(x1, 0, 1)
+    upright = jnp.abs(x1 - x0) < float(jnp.finfo(x0.dtype).eps) ** 2
+    run = jnp.where(upright, 1, x1 - x0)
+    at_left = y0 + (y1 - y0) * jnp.where(upright, 0, jnp.clip((left - x0) / run, 0, 1))
+    at_right = y0 + (y1 - y0) * jnp.where(upright, 1, jnp.clip((right - x0) / run, 0, 1))
+    return (left - right) * (_mean_positive(at_left, at_right) - _mean_positive(at_left - 1, at_right - 1))
 
 
 def _mean_positive(a: Array, b: Array) -> Array:

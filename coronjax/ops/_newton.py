@@ -36,6 +36,7 @@ class NewtonState(NamedTuple):
     step_size: Float[Array, ""]
     length: Float[Array, ""]  # of that step before it was cut
     decrease: Float[Array, ""]  # of the objective at the end of that, as the quadratic model has it
+    uncertainty: Float[Array, ""]  # of the place of a minimum there, by the rounding of the gradient
 
 
 class Minimum(NamedTuple, Generic[Seen]):
@@ -92,31 +93,22 @@ def _begin(params: Array, max_step: float) -> NewtonState:
     one = jnp.ones((), params.dtype)
     far = one * jnp.inf
     worst = Objective(far, jnp.zeros_like(params), jnp.eye(2, dtype=params.dtype), 0 * one)
-    return NewtonState(params, worst, one * max_step, far, far, far)
+    return NewtonState(params, worst, one * max_step, far, far, far, far)
 
 
 def _step(here: Objective, state: NewtonState, params: Array, max_step: float) -> tuple[Array, NewtonState]:
     better = here.value <= state.there.value + here.rounding
-    best = state._replace(params=params, there=here)
-    best = jax.tree.map(lambda new, old: jnp.where(better, new, old), best, state)
-    low, _ = eigenvalues(best.there.curvature)
-    positive = best.there.curvature + jnp.maximum(-2 * low, 0) * jnp.eye(2, dtype=params.dtype)
-    step = -symmetric_times(inverse(positive), best.there.gradient)
-    radius = jnp.where(better, best.radius, best.step_size / 4)
-    length, decrease = jnp.sqrt(jnp.sum(step**2)), -jnp.sum(best.there.gradient * step) / 2
+    best, there = jax.tree.map(lambda new, old: jnp.where(better, new, old), (params, here), state[:2])
+    low, _ = eigenvalues(there.curvature)
+    positive = there.curvature + jnp.maximum(-2 * low, 0) * np.eye(2, dtype=params.dtype)
+    step = -symmetric_times(inverse(positive), there.gradient)
+    radius = jnp.where(better, state.radius, state.step_size / 4)
+    length, decrease = jnp.sqrt(jnp.sum(step**2)), -jnp.sum(there.gradient * step) / 2
     step = step * (radius / jnp.maximum(length, radius))
     size, radius = jnp.minimum(length, radius), jnp.minimum(2 * radius, max_step)
-    best = best._replace(step_size=size, radius=radius, length=length, decrease=decrease)
-    return best.params + step - params, best
-
-
-def _uncertainty(there: Objective) -> Array:
-    """How far the minimum may be from where a step leads, by the rounding of the gradient.
-
-    Of the allowance for values about an eighth is usual, and slopes per pixel are as uncertain as values.
-    """
-    curvature = jnp.abs(eigenvalues(there.curvature)[0])
-    return there.rounding / (8 * jnp.maximum(curvature, jnp.finfo(curvature.dtype).tiny))
+    # Of the allowance for values about an eighth is usual, and slopes per pixel are as uncertain as values.
+    uncertainty = there.rounding / (8 * jnp.maximum(jnp.abs(low), jnp.finfo(low.dtype).tiny))
+    return best + step - params, NewtonState(best, there, radius, size, length, decrease, uncertainty)
 
 
 def minimise(
@@ -150,18 +142,16 @@ def minimise(
         best = jnp.all(state.params == search.params)
         seen = jax.tree.map(lambda new, old: jnp.where(best, new, old), seen, search.seen)
         steps = search.steps + 1
-        on = (state.step_size > jnp.clip(_uncertainty(state.there), least, _VAGUE)) & (
-            steps < max_iterations
-        )  # false where NaN
-        return _Search(search.params + step, state, seen, steps, ~on)
+        moving = state.step_size > jnp.clip(state.uncertainty, least, _VAGUE)  # false where NaN
+        return _Search(search.params + step, state, seen, steps, ~(moving & (steps < max_iterations)))
 
     none = jnp.zeros((), jnp.int32)
     first = _Search(start, _begin(start, MAX_STEP), unseen, none, jnp.zeros((), bool))
     end = jax.lax.while_loop(lambda search: ~search.ended, iterate, first)
-    final, uncertainty = end.state, _uncertainty(end.state.there)
-    tolerance = jnp.clip(uncertainty, least, _VAGUE)
+    final = end.state
+    tolerance = jnp.clip(final.uncertainty, least, _VAGUE)
     near = (final.length <= tolerance) | (final.decrease <= final.there.rounding)
-    converged = (final.step_size <= tolerance) & near & (uncertainty < _VAGUE) & jnp.isfinite(final.there.value)
+    converged = (final.step_size <= tolerance) & near & (final.uncertainty < _VAGUE) & jnp.isfinite(final.there.value)
     return Minimum(final.params, end.seen, converged, jnp.minimum(end.steps, max_iterations))
 
 

@@ -19,6 +19,14 @@ from ._newton import Minimum, Objective, eigenvalues, inverse, minimise, symmetr
 Derivatives = tuple[Array, Array, Array]  # value, gradient, Hessian
 
 
+class Seen(NamedTuple):
+    """Series at a shift, with derivatives: [order in sy, order in sx]."""
+
+    product: Float[Array, "3 3"]  # sum W^2 T S
+    power: Float[Array, "3 3"]  # sum W^2 S^2
+    mean: Float[Array, "3 3"] | None  # sum W^2 S, where a pedestal is fitted
+
+
 class Moving(NamedTuple):
     """What registration needs of the moving image, whatever weight and target."""
 
@@ -110,34 +118,49 @@ def solve(
         start = _coarse_start(product, weighted, energy, _integer_shifts((ny, nx), search), prefer_near)
     unit = jnp.where(energy > 0, energy, 1)
 
-    def look(shift: Array) -> tuple[Derivatives, Derivatives]:
-        return product.derivatives(shift), _power(weighted, shift)
+    def look(shift: Array) -> Seen:
+        mean = None if weighted.mean is None else weighted.mean.derivatives(shift)
+        return Seen(product.derivatives(shift), weighted.power.derivatives(shift), mean)
 
-    def objective(seen: tuple[Derivatives, Derivatives]) -> Objective:
-        return Objective(*(a / unit for a in _projected(*seen, product.rounding, weighted.power.rounding)))
+    def objective(seen: Seen) -> Objective:
+        of_rounding = product.rounding, weighted.power.rounding
+        return Objective(*(a / unit for a in _projected(*_about_mean(seen, weighted.total), *of_rounding)))
 
-    zeros = jnp.zeros((), start.dtype), jnp.zeros(2, start.dtype), jnp.zeros((2, 2), start.dtype)
-    minimum = minimise(look, objective, start, (zeros, zeros), max_iterations)
-    found = _describe(minimum, (minimum.seen[1][0] > weighted.floor) & (energy > floor))
-    return found if weighted.mean is None else found._replace(means=_means(moving, weighted, found.shift))
+    nothing = jnp.zeros((3, 3), start.dtype)
+    unseen = Seen(nothing, nothing, None if weighted.mean is None else nothing)
+    minimum = minimise(look, objective, start, unseen, max_iterations)
+    cross, power = _about_mean(minimum.seen, weighted.total)
+    found = _describe(minimum, cross, power, (power[0] > weighted.floor) & (energy > floor))
+    return found._replace(means=_means(moving, weighted, minimum.seen))
 
 
-def _means(moving: Moving, weighted: Weighted, shift: Array) -> Float[Array, "3"]:
+def _means(moving: Moving, weighted: Weighted, seen: Seen) -> Float[Array, "3"] | None:
     """Weighted means of the shifted image and its derivatives, those first."""
-    if weighted.mean is None or moving.offset is None:
-        raise ValueError("without a pedestal there are no means")
-    m, dm, _ = weighted.mean.derivatives(shift)
+    if seen.mean is None or moving.offset is None:
+        return None
+    m, dm, _ = _ordered(seen.mean)
     return jnp.append(dm, m) / weighted.total + jnp.array([0.0, 0.0, 1.0], dm.dtype) * moving.offset
 
 
-def _power(weighted: Weighted, shift: Array) -> Derivatives:
-    """Sum of W^2 S^2, about the weighted mean where there is a pedestal, with gradient and Hessian."""
-    q, dq, ddq = weighted.power.derivatives(shift)
-    if weighted.mean is None:
-        return q, dq, ddq
-    m, dm, ddm = weighted.mean.derivatives(shift)
-    n = weighted.total
-    return q - m**2 / n, dq - 2 * m * dm / n, ddq - 2 * (dm[:, None] * dm + m * ddm) / n
+def _about_mean(seen: Seen, total: Array) -> tuple[Derivatives, Derivatives]:
+    """Sums of W^2 T S and of W^2 S^2, that about the weighted mean where there is a pedestal."""
+    q, dq, ddq = _ordered(seen.power)
+    if seen.mean is not None:
+        m, dm, ddm = _ordered(seen.mean)
+        q, dq = q - m**2 / total, dq - 2 * m * dm / total
+        ddq = ddq - 2 * (dm[:, None] * dm + m * ddm) / total
+    return _ordered(seen.product), (q, dq, ddq)
+
+
+def _ordered(table: Float[Array, "3 3"]) -> Derivatives:
+    """Value, gradient and Hessian in (sx, sy) out of [order in sy, order in sx]."""
+    ordered = jnp.sum(_ORDERS.astype(table.dtype) * table, axis=(1, 2))
+    return ordered[0], ordered[1:3], ordered[3:].reshape(2, 2)
+
+
+# One sum for all seven: to pick them one by one and to stack them again is a hundred operations to compile.
+_ORDERS = np.zeros((7, 3, 3))
+_ORDERS[range(7), [0, 0, 1, 0, 1, 1, 2], [0, 1, 0, 2, 1, 1, 0]] = 1
 
 
 def _coarse_start(
@@ -183,18 +206,18 @@ def _projected(cross: Derivatives, power: Derivatives, cross_rounding: Array, po
     return Objective(jnp.where(c > 0, value, 0), gradient, curvature, rounding)
 
 
-def _describe(minimum: Minimum[tuple[Derivatives, Derivatives]], structured: Array) -> Solution:
+def _describe(minimum: Minimum[Seen], cross: Derivatives, power: Derivatives, structured: Array) -> Solution:
     """Scale and relative curvature at the minimum, and whether that curvature is more than rounding."""
-    (c, dc, ddc), (q, dq, ddq) = minimum.seen
+    (c, dc, ddc), (q, dq, ddq) = cross, power
     usable = structured & (q > 0) & (c != 0)
     c, q = jnp.where(usable, c, 1), jnp.where(usable, q, 1)
-    cross = dq / q - dc / c
+    slope = dq / q - dc / c
     of_shift = ddq / (2 * q) - ddc / c
-    reduced = of_shift - cross[:, None] * cross  # the scale eliminated
+    reduced = of_shift - slope[:, None] * slope  # the scale eliminated
     determined = usable & (eigenvalues(reduced)[0] > 1e4 * jnp.finfo(c.dtype).eps)
     of_shift_inverse = inverse(jnp.where(determined, reduced, jnp.eye(2, dtype=c.dtype)))
-    column = -symmetric_times(of_shift_inverse, cross)
-    corner = 1 - jnp.sum(cross * column)
+    column = -symmetric_times(of_shift_inverse, slope)
+    corner = 1 - jnp.sum(slope * column)
     rows = jnp.concatenate([of_shift_inverse, column[:, None]], axis=1), jnp.append(column, corner)[None]
     return Solution(
         jnp.where(determined, minimum.params, 0),

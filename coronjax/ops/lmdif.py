@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._devices import by_planes, whole
 from .align import Registration
-from .shift import fourier_shift
+from .shift import shift_multiplier
 
 Residual = Callable[[Float[Array, " n"]], Float[Array, "*m"]]
 
@@ -97,18 +97,20 @@ def follow_lmdif(
     """
     targets, moving, weight = jax.lax.stop_gradient((targets, *whole((moving, weight))))
     start = jnp.array([0.0, 0.0, 1.0], jnp.result_type(targets, moving, weight))
+    spectrum, shape = jnp.fft.rfft2(moving.astype(start.dtype)), moving.shape
 
     def one(plane: tuple[Array, Array], shared: tuple) -> LeastSquares:
         target, follow = plane
-        moving, weight, start = shared
+        spectrum, weight, start = shared
 
         def residual(params: Array) -> Array:
-            return (target - params[2] * fourier_shift(moving, params[:2])) * weight
+            shifted = jnp.fft.irfft2(spectrum * shift_multiplier(shape, params[:2]), s=shape)
+            return (target - params[2] * shifted) * weight
 
         return lmdif(residual, start, max_evaluations=MAX_EVALUATIONS, wanted=follow)
 
     slow = valid & registration.converged & (jax.lax.stop_gradient(registration.contraction) > SLOW)
-    stopped = by_planes(one, (targets, slow), (moving, weight, start))
+    stopped = by_planes(one, (targets, slow), (spectrum, weight, start))
 
     def moved_to(value: Array, place: Array) -> Array:
         follow = slow.reshape(-1, *(1,) * (value.ndim - 1))
@@ -166,7 +168,10 @@ def lmdif(
 def _linearise(residual: Residual, state: _State) -> _State:
     """Give the state the model of its point, unless it has it from an earlier try."""
 
-    def model(state: _State) -> _State:
+    def known(state: _State) -> tuple[_Model, Array, Array]:
+        return state.model, state.radius, state.n_evaluations
+
+    def made(state: _State) -> tuple[_Model, Array, Array]:
         params, n = state.params, state.params.shape[0]
         root = jnp.sqrt(jnp.finfo(params.dtype).eps)
         size = root * jnp.abs(params)
@@ -180,13 +185,11 @@ def _linearise(residual: Residual, state: _State) -> _State:
         curvature, axes = jnp.linalg.eigh(normal / (scale[:, None] * scale))
         first_radius = FACTOR * _length(scale * params)
         radius = jnp.where(first_radius == 0, FACTOR, first_radius)
-        return state._replace(
-            model=_Model(axes, curvature, jnp.matmul(axes.T, gradient / scale, precision="highest"), scale),
-            radius=jnp.where(state.accepted == 0, radius, state.radius),
-            n_evaluations=state.n_evaluations + n,
-        )
+        model = _Model(axes, curvature, jnp.matmul(axes.T, gradient / scale, precision="highest"), scale)
+        return model, jnp.where(state.accepted == 0, radius, state.radius), state.n_evaluations + n
 
-    return jax.lax.cond(state.fresh, lambda s: s, model, state)
+    model, radius, n_evaluations = jax.lax.cond(state.fresh, known, made, state)
+    return state._replace(model=model, radius=radius, n_evaluations=n_evaluations)
 
 
 def _length(vector: Array) -> Array:

@@ -83,7 +83,8 @@ def _comparators(n: int) -> list[tuple[int, int]]:
 
 def _ordered_pair(a: Array, b: Array) -> tuple[Array, Array]:
     """The lesser of two and the greater, neither NaN: one instruction each, where `jnp.minimum` takes five."""
-    return jnp.where(a < b, a, b), jnp.where(a < b, b, a)
+    ordered = a < b
+    return jax.lax.select(ordered, a, b), jax.lax.select(ordered, b, a)
 
 
 def median_of_few(planes: list[Float[Array, "y x"]], count: Int[Array, "y x"]) -> Float[Array, "y x"]:
@@ -101,12 +102,14 @@ def median_of_few(planes: list[Float[Array, "y x"]], count: Int[Array, "y x"]) -
         planes[low], planes[high] = _ordered_pair(planes[low], planes[high])
 
     def pick(rank: Array) -> Array:
-        chosen = jnp.zeros_like(planes[0])
+        chosen = nothing
         for k, plane in enumerate(planes[: len(planes) // 2 + 1]):  # no middle lies higher
-            chosen = jnp.where((rank == k) & (count > 0), plane, chosen)
+            chosen = jax.lax.select(rank == k, plane, chosen)
         return chosen
 
-    return jnp.where(count > 0, (pick((count - 1) >> 1) + pick(count >> 1)) / 2, jnp.nan)
+    some, nothing = count > 0, jnp.zeros_like(planes[0])
+    middle = (pick((count - 1) >> 1) + pick(jnp.where(some, count >> 1, -1))) / 2
+    return jnp.where(some, middle, jnp.nan)
 
 
 def _ordered(values: Array) -> Array:

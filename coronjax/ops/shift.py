@@ -32,19 +32,19 @@ def fourier_shift(image: Float[Array, "y x"], shift: Float[Array, "2"]) -> Float
     Source: the alignment of calwebb_coron3, jwst 3.0.0 (imageregistration).
     """
     image = jnp.asarray(image, jnp.result_type(image, jnp.float32))  # of integers, the shift would become one
-    ny, nx = image.shape
-    multiplier, _, _ = _multipliers((ny, nx), jnp.asarray(shift, image.dtype))
-    return jnp.fft.irfft2(jnp.fft.rfft2(image) * multiplier, s=(ny, nx))
+    multiplier = shift_multiplier(image.shape, jnp.asarray(shift, image.dtype))
+    return jnp.fft.irfft2(jnp.fft.rfft2(image) * multiplier, s=image.shape)
 
 
 def shift_multiplier(shape: Shape, shift: Float[Array, "2"]) -> Complex[Array, "y k"]:
     """What multiplies the `rfft2` of an image of that shape to shift it as `fourier_shift` does."""
-    return _multipliers(shape, shift)[0]
+    phase_y, phase_x = (phase_factor(*axis) for axis in _axes(shape, shift))
+    return _with_corner(phase_y[:, None] * phase_x, jnp.cos(jnp.pi * jnp.sum(shift)), shape)
 
 
 def phase_factor(frequency: np.ndarray, shift: Float[Array, ""]) -> Complex[Array, " k"]:
     """What multiplies a transform along one axis, frequencies in cycles per pixel, to shift it."""
-    return _phase(frequency, shift)[0]
+    return _phase(frequency, *_waves(frequency, shift))
 
 
 def shift_derivatives(
@@ -65,27 +65,54 @@ def shift_derivatives(
 
 
 def _multipliers(shape: Shape, shift: Float[Array, "2"]) -> tuple[Complex[Array, "y k"], ...]:
-    """What multiplies an `rfft2` to shift its image, and the derivatives in sx and sy.
+    """What multiplies an `rfft2` to shift its image, and the derivatives in sx and sy."""
+    (phase_y, slope_y), (phase_x, slope_x) = (_phase_and_slope(*axis) for axis in _axes(shape, shift))
+    result = [y[:, None] * x for y, x in ((phase_y, phase_x), (phase_y, slope_x), (slope_y, phase_x))]
+    total = jnp.pi * jnp.sum(shift)
+    value, slope = jnp.cos(total), -jnp.pi * jnp.sin(total)
+    return tuple(_with_corner(m, at, shape) for m, at in zip(result, (value, slope, slope), strict=True))
+
+
+def _axes(shape: Shape, shift: Float[Array, "2"]) -> tuple[tuple[np.ndarray, Array], tuple[np.ndarray, Array]]:
+    """Frequencies of an `rfft2` along y and x, in cycles per pixel, and how far an image moves along each."""
+    sx, sy = shift
+    return (np.fft.fftfreq(shape[0]), sy), (np.fft.rfftfreq(shape[1]), sx)
+
+
+def _with_corner(multiplier: Complex[Array, "y k"], corner: Float[Array, ""], shape: Shape) -> Complex[Array, "y k"]:
+    """With another value where both axes are at their Nyquist frequencies.
 
     The real part of the complex formula keeps the Hermitian part of its multiplier. Away from the Nyquist frequencies
     that is all of it; on one of them the phase becomes its real part; on both, the real part of the product.
     """
-    (ny, nx), (sx, sy) = shape, shift
-    phase_y, slope_y = _phase(np.fft.fftfreq(ny), sy)
-    phase_x, slope_x = _phase(np.fft.rfftfreq(nx), sx)
-    result = [y[:, None] * x for y, x in ((phase_y, phase_x), (phase_y, slope_x), (slope_y, phase_x))]
-    if ny % 2 == 0 and nx % 2 == 0:
-        total = jnp.pi * (sx + sy)
-        value, slope = jnp.cos(total), -jnp.pi * jnp.sin(total)
-        result = [m.at[ny // 2, nx // 2].set(at) for m, at in zip(result, (value, slope, slope), strict=True)]
-    return tuple(result)
+    ny, nx = shape
+    return multiplier.at[ny // 2, nx // 2].set(corner) if ny % 2 == 0 and nx % 2 == 0 else multiplier
 
 
-def _phase(frequency: np.ndarray, shift: Float[Array, ""]) -> tuple[Complex[Array, " k"], Complex[Array, " k"]]:
-    """The phase factor along one axis and its derivative in the shift; real at the Nyquist frequency."""
-    omega = jnp.asarray(2 * np.pi * frequency, shift.dtype)
-    waves = jnp.stack([jnp.cos(omega * shift), jnp.sin(omega * shift)], axis=-1)
+def _phase_and_slope(
+    frequency: np.ndarray, shift: Float[Array, ""]
+) -> tuple[Complex[Array, " k"], Complex[Array, " k"]]:
+    """The phase factor along one axis and its derivative in the shift."""
+    cosine, sine = _waves(frequency, shift)
+    omega = (2 * np.pi * frequency).astype(shift.dtype)
+    slope = jax.lax.complex(-omega * sine, -omega * _inner(frequency, shift.dtype) * cosine)
+    return _phase(frequency, cosine, sine), slope
+
+
+def _waves(frequency: np.ndarray, shift: Float[Array, ""]) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+    """Cosines and sines of the phases along one axis."""
+    angle = (2 * np.pi * frequency).astype(shift.dtype) * shift
+    waves = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
     # Times the identity, since XLA would merge them with what they multiply and compute them for every pixel of it.
-    cosine, sine = jnp.matmul(waves, jnp.eye(2, dtype=shift.dtype), precision="highest").T
-    inner = jnp.asarray(np.abs(frequency) != 0.5, shift.dtype)
-    return jax.lax.complex(cosine, -inner * sine), jax.lax.complex(-omega * sine, -inner * omega * cosine)
+    cosine, sine = jnp.matmul(np.eye(2, dtype=shift.dtype), waves, precision="highest")
+    return cosine, sine
+
+
+def _phase(frequency: np.ndarray, cosine: Float[Array, " k"], sine: Float[Array, " k"]) -> Complex[Array, " k"]:
+    """Real at the Nyquist frequency."""
+    return jax.lax.complex(cosine, -_inner(frequency, sine.dtype) * sine)
+
+
+def _inner(frequency: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Zero at the Nyquist frequency, else one."""
+    return (np.abs(frequency) != 0.5).astype(dtype)
