@@ -25,14 +25,14 @@ class Series(eqx.Module):
 
     def derivatives(self, shift: Float[Array, "2"]) -> Float[Array, "3 3"]:
         """The value and its derivatives at `shift` = (sx, sy): [order in sy, order in sx]."""
-        axes = zip(self.coefficients.shape, self.shape, shift[::-1], strict=True)
-        rows, columns = (_waves(2 * np.pi / size * np.arange(n // 2), step) for n, size, step in axes)
+        axes = zip(self.coefficients.shape, self.shape, (shift[1], shift[0]), strict=True)
+        rows, columns = (_waves(2 * np.pi * (np.arange(n // 2) / size), step) for n, size, step in axes)
         along_y = jnp.matmul(rows, self.coefficients, precision="highest")
         return jnp.matmul(along_y, columns.T, precision="highest")
 
-    def on_grid(self, shifts_y: np.ndarray, shifts_x: np.ndarray, shape: tuple[int, int]) -> Float[Array, "i j"]:
-        """Values at every pair of whole shifts along the two axes, of series of images of that shape."""
-        axes = zip(self.coefficients.shape, (shifts_y, shifts_x), shape, strict=True)
+    def on_grid(self, shifts_y: np.ndarray, shifts_x: np.ndarray) -> Float[Array, "i j"]:
+        """Values at every pair of whole shifts along the two axes."""
+        axes = zip(self.coefficients.shape, (shifts_y, shifts_x), self.shape, strict=True)
         rows, columns = (_at_integers(n // 2, shifts, size, self.rounding.dtype) for n, shifts, size in axes)
         along_x = jnp.matmul(self.coefficients, columns.T, precision="highest")
         return jnp.matmul(rows, along_x, precision="highest")

@@ -19,9 +19,9 @@ def drops_of(pixel_map: Float[Array, "y x 2"], pixfrac: float | Float[Array, ""]
     known = jnp.isfinite(pixel_map).all(-1)
     mark = jnp.where(known, jnp.zeros_like(half), jnp.nan)  # spreads to the corners that need the pixel
     x, y = (jnp.where(known, pixel_map[..., axis], 0) for axis in (0, 1))
-    marks, *drop = (_at_corners(centres, half) for centres in (mark, x, y))
+    marks = _at_corners(mark, jax.lax.stop_gradient(half))
     complete = functools.reduce(jnp.logical_and, map(jnp.isfinite, marks))
-    drops = tuple(zip(*drop, strict=True))
+    drops = tuple(zip(_at_corners(x, half), _at_corners(y, half), strict=True))
     return drops, complete & (signed_area(drops) != 0)
 
 
@@ -63,16 +63,16 @@ def edges(drop: Drop) -> Iterator[tuple[Corner, Corner]]:
 
 @jax.custom_jvp
 def _area_inside(drop: Drop) -> Float[Array, "*n"]:
-    """Return the signed area that quadrilaterals share with the unit square, by Green's theorem edge by edge.
-
-    No term cancels inside an edge.
-    """
+    """Return the signed area that quadrilaterals share with the unit square, by Green's theorem edge by edge."""
     return sum((_area_below(*edge) for edge in edges(drop)), jnp.zeros_like(drop[0][0]))
 
 
 @jax.jit  # traced and lowered once for all edges
 def _area_below(start: Corner, end: Corner) -> Float[Array, "*n"]:
-    """Return the signed area of the unit square below an edge: the integral over x of its height clamped to it."""
+    """Return the signed area of the unit square below an edge: the integral over x of the edge's height, clamped to it.
+
+    No term cancels another.
+    """
     (x0, y0), (x1, y1) = start, end
     left, right = jnp.clip(x0, 0, 1), jnp.clip(x1, 0, 1)
     upright = jnp.abs(x1 - x0) < float(jnp.finfo(x0.dtype).eps) ** 2

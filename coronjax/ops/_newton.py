@@ -98,7 +98,8 @@ def _begin(params: Array, max_step: float) -> NewtonState:
 
 def _step(here: Objective, state: NewtonState, params: Array, max_step: float) -> tuple[Array, NewtonState]:
     better = here.value <= state.there.value + here.rounding
-    best, there = jax.tree.map(lambda new, old: jnp.where(better, new, old), (params, here), state[:2])
+    before = state.params, state.there
+    best, there = jax.tree.map(lambda new, old: jnp.where(better, new, old), (params, here), before)
     low, _ = eigenvalues(there.curvature)
     positive = there.curvature + jnp.maximum(-2 * low, 0) * np.eye(2, dtype=params.dtype)
     step = -symmetric_times(inverse(positive), there.gradient)
@@ -108,7 +109,16 @@ def _step(here: Objective, state: NewtonState, params: Array, max_step: float) -
     size, radius = jnp.minimum(length, radius), jnp.minimum(2 * radius, max_step)
     # Of the allowance for values about an eighth is usual, and slopes per pixel are as uncertain as values.
     uncertainty = there.rounding / (8 * jnp.maximum(jnp.abs(low), jnp.finfo(low.dtype).tiny))
-    return best + step - params, NewtonState(best, there, radius, size, length, decrease, uncertainty)
+    after = NewtonState(
+        params=best,
+        there=there,
+        radius=radius,
+        step_size=size,
+        length=length,
+        decrease=decrease,
+        uncertainty=uncertainty,
+    )
+    return best + step - params, after
 
 
 def minimise(
@@ -142,8 +152,8 @@ def minimise(
         best = jnp.all(state.params == search.params)
         seen = jax.tree.map(lambda new, old: jnp.where(best, new, old), seen, search.seen)
         steps = search.steps + 1
-        moving = state.step_size > jnp.clip(state.uncertainty, least, _VAGUE)  # false where NaN
-        return _Search(search.params + step, state, seen, steps, ~(moving & (steps < max_iterations)))
+        on = state.step_size > jnp.clip(state.uncertainty, least, _VAGUE)  # false where NaN
+        return _Search(search.params + step, state, seen, steps, ~(on & (steps < max_iterations)))
 
     none = jnp.zeros((), jnp.int32)
     first = _Search(start, _begin(start, MAX_STEP), unseen, none, jnp.zeros((), bool))

@@ -19,8 +19,8 @@ from ._newton import Minimum, Objective, eigenvalues, inverse, minimise, symmetr
 Derivatives = tuple[Array, Array, Array]  # value, gradient, Hessian
 
 
-class Seen(NamedTuple):
-    """Series at a shift, with derivatives: [order in sy, order in sx]."""
+class Tables(NamedTuple):
+    """The series at a shift, with derivatives: [order in sy, order in sx]."""
 
     product: Float[Array, "3 3"]  # sum W^2 T S
     power: Float[Array, "3 3"]  # sum W^2 S^2
@@ -56,7 +56,8 @@ class Solution(NamedTuple):
     determined: Bool[Array, ""]
     converged: Bool[Array, ""]
     n_iterations: Int[Array, ""]
-    means: Float[Array, "3"] | None  # of S and its derivatives in the shift (those first), where a pedestal is fitted
+    # Of S and its derivatives in the shift (those first) where a pedestal is fitted; at the minimum, determined or not.
+    means: Float[Array, "3"] | None
 
 
 def weighted_mean(image: Float[Array, "y x"], squared: Float[Array, "y x"]) -> Float[Array, ""]:
@@ -82,11 +83,11 @@ def weigh(moving: Moving, weight: Float[Array, "y x"], search: int | None) -> We
     total = jnp.where(total > 0, total, 1)
     power = power_series(moving.square, spectrum)
     shifts = _integer_shifts((ny, nx), search)
-    at_integers = power.on_grid(*shifts, (ny, nx))
+    at_integers = power.on_grid(*shifts)
     mean, floor = None, jnp.zeros((), weight.dtype)
     if moving.offset is not None:
         mean = product_series(spectrum, moving.spectrum, (ny, nx))
-        at_integers = at_integers - mean.on_grid(*shifts, (ny, nx)) ** 2 / total
+        at_integers = at_integers - mean.on_grid(*shifts) ** 2 / total
         floor = _rounding(moving.offset, total)
     return Weighted(weight, total, at_integers, power, mean, floor)
 
@@ -118,23 +119,23 @@ def solve(
         start = _coarse_start(product, weighted, energy, _integer_shifts((ny, nx), search), prefer_near)
     unit = jnp.where(energy > 0, energy, 1)
 
-    def look(shift: Array) -> Seen:
+    def look(shift: Array) -> Tables:
         mean = None if weighted.mean is None else weighted.mean.derivatives(shift)
-        return Seen(product.derivatives(shift), weighted.power.derivatives(shift), mean)
+        return Tables(product.derivatives(shift), weighted.power.derivatives(shift), mean)
 
-    def objective(seen: Seen) -> Objective:
+    def objective(seen: Tables) -> Objective:
         of_rounding = product.rounding, weighted.power.rounding
         return Objective(*(a / unit for a in _projected(*_about_mean(seen, weighted.total), *of_rounding)))
 
     nothing = jnp.zeros((3, 3), start.dtype)
-    unseen = Seen(nothing, nothing, None if weighted.mean is None else nothing)
+    unseen = Tables(nothing, nothing, None if weighted.mean is None else nothing)
     minimum = minimise(look, objective, start, unseen, max_iterations)
     cross, power = _about_mean(minimum.seen, weighted.total)
     found = _describe(minimum, cross, power, (power[0] > weighted.floor) & (energy > floor))
     return found._replace(means=_means(moving, weighted, minimum.seen))
 
 
-def _means(moving: Moving, weighted: Weighted, seen: Seen) -> Float[Array, "3"] | None:
+def _means(moving: Moving, weighted: Weighted, seen: Tables) -> Float[Array, "3"] | None:
     """Weighted means of the shifted image and its derivatives, those first."""
     if seen.mean is None or moving.offset is None:
         return None
@@ -142,8 +143,8 @@ def _means(moving: Moving, weighted: Weighted, seen: Seen) -> Float[Array, "3"] 
     return jnp.append(dm, m) / weighted.total + jnp.array([0.0, 0.0, 1.0], dm.dtype) * moving.offset
 
 
-def _about_mean(seen: Seen, total: Array) -> tuple[Derivatives, Derivatives]:
-    """Sums of W^2 T S and of W^2 S^2, that about the weighted mean where there is a pedestal."""
+def _about_mean(seen: Tables, total: Array) -> tuple[Derivatives, Derivatives]:
+    """Sums of W^2 T S and of W^2 S^2, the latter about the weighted mean where there is a pedestal."""
     q, dq, ddq = _ordered(seen.power)
     if seen.mean is not None:
         m, dm, ddm = _ordered(seen.mean)
@@ -154,13 +155,14 @@ def _about_mean(seen: Seen, total: Array) -> tuple[Derivatives, Derivatives]:
 
 def _ordered(table: Float[Array, "3 3"]) -> Derivatives:
     """Value, gradient and Hessian in (sx, sy) out of [order in sy, order in sx]."""
-    ordered = jnp.sum(_ORDERS.astype(table.dtype) * table, axis=(1, 2))
+    ordered = jnp.sum(jnp.where(_ORDERS, table, 0), axis=(1, 2))
     return ordered[0], ordered[1:3], ordered[3:].reshape(2, 2)
 
 
-# One sum for all seven: to pick them one by one and to stack them again is a hundred operations to compile.
-_ORDERS = np.zeros((7, 3, 3))
-_ORDERS[range(7), [0, 0, 1, 0, 1, 1, 2], [0, 1, 0, 2, 1, 1, 0]] = 1
+# Where the value, the gradient and the Hessian stand, order in sy before order in sx. One sum for all seven: to pick
+# them one by one and to stack them again is a hundred operations to compile.
+_ORDERS = np.zeros((7, 3, 3), bool)
+_ORDERS[range(7), [0, 0, 1, 0, 1, 1, 2], [0, 1, 0, 2, 1, 1, 0]] = True
 
 
 def _coarse_start(
@@ -171,8 +173,7 @@ def _coarse_start(
     prefer_near: float | Array,
 ) -> Float[Array, "2"]:
     """The integer shift with the least objective, or the least within a pixel of zero where it is about as good."""
-    (ny, nx), (shifts_y, shifts_x) = weighted.weight.shape, shifts
-    found = product.on_grid(*shifts, (ny, nx))
+    found, (shifts_y, shifts_x) = product.on_grid(*shifts), shifts
     floor = jnp.finfo(found.dtype).eps ** 0.75 * jnp.max(weighted.integer_power)
     floor = jnp.maximum(floor, weighted.power.rounding)
     power = jnp.maximum(weighted.integer_power, jnp.where(floor > 0, floor, 1))
@@ -206,7 +207,7 @@ def _projected(cross: Derivatives, power: Derivatives, cross_rounding: Array, po
     return Objective(jnp.where(c > 0, value, 0), gradient, curvature, rounding)
 
 
-def _describe(minimum: Minimum[Seen], cross: Derivatives, power: Derivatives, structured: Array) -> Solution:
+def _describe(minimum: Minimum[Tables], cross: Derivatives, power: Derivatives, structured: Array) -> Solution:
     """Scale and relative curvature at the minimum, and whether that curvature is more than rounding."""
     (c, dc, ddc), (q, dq, ddq) = cross, power
     usable = structured & (q > 0) & (c != 0)

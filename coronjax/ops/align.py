@@ -168,7 +168,7 @@ def register_all(
         weighted = common if good is None else weigh(prepared, jax.lax.stop_gradient(images.weight), search)
         return fit(images, prepared, weighted, search, prefer_near, max_iterations)
 
-    valid = jnp.asarray(valid)
+    valid = jnp.asarray(valid, bool)
     planes = targets, valid, good, target_variance
     shared = images, prepared, common, prefer_near, max_iterations
 

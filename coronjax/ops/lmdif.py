@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._devices import by_planes, whole
+from ._devices import by_each, by_planes, whole
 from .align import Registration
 from .shift import shift_multiplier
 
@@ -97,7 +97,7 @@ def follow_lmdif(
     """
     targets, moving, weight = jax.lax.stop_gradient((targets, *whole((moving, weight))))
     start = jnp.array([0.0, 0.0, 1.0], jnp.result_type(targets, moving, weight))
-    spectrum, shape = jnp.fft.rfft2(moving.astype(start.dtype)), moving.shape
+    spectrum, shape = by_each(jnp.fft.rfft2, moving.astype(start.dtype)), moving.shape
 
     def one(plane: tuple[Array, Array], shared: tuple) -> LeastSquares:
         target, follow = plane

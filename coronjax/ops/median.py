@@ -101,13 +101,15 @@ def median_of_few(planes: list[Float[Array, "y x"]], count: Int[Array, "y x"]) -
     for low, high in _comparators(len(planes)):
         planes[low], planes[high] = _ordered_pair(planes[low], planes[high])
 
+    # No plane has rank -1: where nothing counts, no infinity is picked.
+    some, nothing = count > 0, jnp.zeros_like(planes[0])
+
     def pick(rank: Array) -> Array:
         chosen = nothing
         for k, plane in enumerate(planes[: len(planes) // 2 + 1]):  # no middle lies higher
             chosen = jax.lax.select(rank == k, plane, chosen)
         return chosen
 
-    some, nothing = count > 0, jnp.zeros_like(planes[0])
     middle = (pick((count - 1) >> 1) + pick(jnp.where(some, count >> 1, -1))) / 2
     return jnp.where(some, middle, jnp.nan)
 

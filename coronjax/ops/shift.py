@@ -109,7 +109,7 @@ def _waves(frequency: np.ndarray, shift: Float[Array, ""]) -> tuple[Float[Array,
 
 
 def _phase(frequency: np.ndarray, cosine: Float[Array, " k"], sine: Float[Array, " k"]) -> Complex[Array, " k"]:
-    """Real at the Nyquist frequency."""
+    """The phase factor of those cosines and sines: real at the Nyquist frequency, as `_with_corner` says."""
     return jax.lax.complex(cosine, -_inner(frequency, sine.dtype) * sine)
 
 

@@ -87,6 +87,7 @@ def test_missing_pixels() -> None:
 def test_derivatives() -> None:
     residuals = jnp.asarray(noise(np.random.default_rng(4)))
 
+    @jax.jit
     def both(*arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
         found = measure(*arrays)
         return found.value, found.error

@@ -133,10 +133,11 @@ def test_next_to_a_whole_shift_it_changes_by_its_derivative():
     image = jnp.asarray(np.random.default_rng(5).normal(size=(8, 9)))
     nothing = jnp.zeros(image.shape, jnp.uint32)
 
+    @jax.jit
     def moved(shift):
         return shift_frame(image, jnp.ones_like(image), nothing, shift).image
 
     whole, step = jnp.array([2.0, -1.0]), 1e-5
     difference = (moved(whole + step) - moved(whole - step)) / (2 * step)
     for derivative in (jax.jacfwd(moved), jax.jacrev(moved)):
-        np.testing.assert_allclose(derivative(whole).sum(-1), difference, atol=1e-7)
+        np.testing.assert_allclose(jax.jit(derivative)(whole).sum(-1), difference, atol=1e-7)
