@@ -4,7 +4,10 @@ A program is traced before JAX says what it is compiled for, so that the sizes a
 then. Nothing but time, memory and rounding depends on them.
 """
 
+import functools
+
 import jax
+import numpy as np
 
 
 def accelerated() -> bool:
@@ -18,3 +21,12 @@ def accelerated() -> bool:
 def suited(processor: int, accelerator: int) -> int:
     """Of two sizes, that for the device worked on."""
     return accelerator if accelerated() else processor
+
+
+@functools.cache
+def has_wide_registers() -> bool:
+    """Whether the processor has vector registers of 512 bits, with masks, by what numpy found; True of other kinds."""
+    kinds = np.show_config(mode="dicts")["SIMD Extensions"]
+    known = {*kinds.get("baseline", ()), *kinds.get("found", ())}
+    wide = any(name == "X86_V4" or name.startswith("AVX512") for name in known)
+    return wide or known.isdisjoint({"AVX2", "X86_V3"})

@@ -6,8 +6,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._blocks import Zones, over_blocks
 from ._devices import by_pixels
+from ._machine import has_wide_registers
 
-BLOCK = 256  # pixels, so few that their bits stay in the processor's cache
+# Pixels, so few that their bits stay in the processor's cache, and their counts in its registers of 256 bits.
+BLOCK, SMALL_BLOCK = 256, 64
 LARGEST_NETWORK = 16  # planes; a network of more comparators compiles and runs slower than the bisection
 
 
@@ -54,7 +56,8 @@ def _block_by_block(planes: Array, good: Array) -> Array:
     def one(part: tuple[Array, Array], _: object) -> Array:
         return _middle(*part)
 
-    return over_blocks(lambda b: (b.of(planes), b.of(good)), one, Zones(), planes.shape, size=BLOCK)
+    size = BLOCK if has_wide_registers() else SMALL_BLOCK
+    return over_blocks(lambda b: (b.of(planes), b.of(good)), one, Zones(), planes.shape, size=size)
 
 
 def _middle(stack: Array, usable: Array) -> Array:
@@ -135,7 +138,8 @@ def _select_by_bisection(values: Array, usable: Array, count: Array) -> tuple[Ar
     kind, width = bits.dtype, jnp.iinfo(bits.dtype).bits
     highest = jnp.iinfo(kind).max
     bits = jnp.where(usable, bits, highest)  # above all values: counted where there are none
-    few = jnp.uint8 if len(values) < 256 else jnp.int32  # the narrower the counts, the more of them are added at once
+    # The narrower the counts, the more of them are added at once, unless to compare makes numbers wide as the values.
+    few = jnp.uint8 if len(values) < 256 and has_wide_registers() else jnp.int32
     rank, upper_rank = ((count - 1) >> 1).astype(few), (count >> 1).astype(few)
 
     def step(i: int, found: Array) -> Array:

@@ -45,6 +45,15 @@ def test_derivative_is_that_of_the_values_picked(n):
     np.testing.assert_allclose(np.sum(gradient * stack, axis=0), expected(stack))
 
 
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("n", [40, 300])  # counts of 300 planes are no bytes
+def test_for_registers_of_either_width(n, wide, monkeypatch):
+    monkeypatch.setattr("coronjax.ops.median.has_wide_registers", lambda: wide)
+    stack = np.random.default_rng(n).normal(size=(n, 11, 13)).round(1).astype(np.float32)
+    compiled = jax.jit(lambda stack: nanmedian(stack, jnp.ones(stack.shape, bool)))
+    np.testing.assert_array_equal(compiled(stack), expected(stack))
+
+
 @pytest.mark.parametrize("n", [9, 20])
 def test_more_pixels_than_are_worked_on_at_once(n):
     stack = np.random.default_rng(n).normal(size=(n, 37, 61)).astype(np.float32)
