@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .border import crop_border, pad_and_taper
+from .shift import frequencies
 
 
 def blur(image: Float[Array, "y x"], sigma: float | Float[Array, ""], *, padding: int = 16) -> Float[Array, "y x"]:
@@ -32,7 +33,7 @@ def blur(image: Float[Array, "y x"], sigma: float | Float[Array, ""], *, padding
     image = jnp.asarray(image, jnp.result_type(image, jnp.float32))
     sigma = jnp.asarray(sigma, image.dtype)
     padded = pad_and_taper(image, padding)
-    down, across = (gaussian(f, sigma) for f in (np.fft.fftfreq(padded.shape[0]), np.fft.rfftfreq(padded.shape[1])))
+    down, across = (gaussian(frequency, sigma) for frequency in frequencies(padded.shape))
     blurred = jnp.fft.irfft2(jnp.fft.rfft2(padded) * down[:, None] * across, s=padded.shape)
     return crop_border(instead(sigma == 0, padded, blurred), padding)
 

@@ -1,5 +1,7 @@
 """The median over planes, pixel by pixel, of the planes that are usable there."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -53,18 +55,20 @@ def _median(stack: Array, usable: Array) -> Array:
 
 
 def _block_by_block(planes: Array, good: Array) -> Array:
-    def one(part: tuple[Array, Array], _: object) -> Array:
-        return _middle(*part)
+    wide = has_wide_registers()
+    size = BLOCK if wide else SMALL_BLOCK
 
-    size = BLOCK if has_wide_registers() else SMALL_BLOCK
+    def one(part: tuple[Array, Array], _: object) -> Array:
+        return _middle(*part, in_bytes=wide)
+
     return over_blocks(lambda b: (b.of(planes), b.of(good)), one, Zones(), planes.shape, size=size)
 
 
-def _middle(stack: Array, usable: Array) -> Array:
+def _middle(stack: Array, usable: Array, in_bytes: bool = True) -> Array:
     """Mean of the two middle values that are usable; NaN where none is."""
     usable = usable & ~jnp.isnan(stack)
     count = jnp.sum(usable, axis=0, dtype=jnp.int32)
-    lower, upper = _select_by_bisection(jnp.where(usable, stack, 0), usable, count)
+    lower, upper = _select_by_bisection(in_bytes, jnp.where(usable, stack, 0), usable, count)
     return jnp.where(count > 0, (lower + upper) / 2, jnp.nan)
 
 
@@ -131,15 +135,15 @@ def sorted_values(values: Float[Array, " n"]) -> Float[Array, " n"]:
     return _ordered(jax.lax.sort(_ordered(values)))
 
 
-@jax.custom_jvp
-def _select_by_bisection(values: Array, usable: Array, count: Array) -> tuple[Array, Array]:
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _select_by_bisection(in_bytes: bool, values: Array, usable: Array, count: Array) -> tuple[Array, Array]:
     """The two middle values, their bits found from the highest down by counting what lies below."""
     bits = _ordered(values)
     kind, width = bits.dtype, jnp.iinfo(bits.dtype).bits
     highest = jnp.iinfo(kind).max
     bits = jnp.where(usable, bits, highest)  # above all values: counted where there are none
     # The narrower the counts, the more of them are added at once, unless to compare makes numbers wide as the values.
-    few = jnp.uint8 if len(values) < 256 and has_wide_registers() else jnp.int32
+    few = jnp.uint8 if in_bytes and len(values) < 256 else jnp.int32
     rank, upper_rank = ((count - 1) >> 1).astype(few), (count >> 1).astype(few)
 
     def step(i: int, found: Array) -> Array:
@@ -153,9 +157,9 @@ def _select_by_bisection(values: Array, usable: Array, count: Array) -> tuple[Ar
 
 
 @_select_by_bisection.defjvp
-def _select_by_bisection_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+def _select_by_bisection_jvp(in_bytes: bool, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     values, usable, count = primals
-    found = _select_by_bisection(values, usable, count)
+    found = _select_by_bisection(in_bytes, values, usable, count)
 
     def picked(target: Array) -> Array:
         plane = jnp.argmax(usable & (values == target), axis=0)

@@ -38,13 +38,18 @@ def fourier_shift(image: Float[Array, "y x"], shift: Float[Array, "2"]) -> Float
 
 def shift_multiplier(shape: Shape, shift: Float[Array, "2"]) -> Complex[Array, "y k"]:
     """What multiplies the `rfft2` of an image of that shape to shift it as `fourier_shift` does."""
-    phase_y, phase_x = (phase_factor(*axis) for axis in _axes(shape, shift))
+    phase_y, phase_x = (phase_factor(*axis) for axis in zip(frequencies(shape), (shift[1], shift[0]), strict=True))
     return _with_corner(phase_y[:, None] * phase_x, jnp.cos(jnp.pi * jnp.sum(shift)), shape)
 
 
 def phase_factor(frequency: np.ndarray, shift: Float[Array, ""]) -> Complex[Array, " k"]:
     """What multiplies a transform along one axis, frequencies in cycles per pixel, to shift it."""
     return _phase(frequency, *_waves(frequency, shift))
+
+
+def frequencies(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles per pixel along the two axes of the `rfft2` of an image of that shape."""
+    return np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
 
 
 def shift_derivatives(
@@ -66,17 +71,12 @@ def shift_derivatives(
 
 def _multipliers(shape: Shape, shift: Float[Array, "2"]) -> tuple[Complex[Array, "y k"], ...]:
     """What multiplies an `rfft2` to shift its image, and the derivatives in sx and sy."""
-    (phase_y, slope_y), (phase_x, slope_x) = (_phase_and_slope(*axis) for axis in _axes(shape, shift))
+    axes = zip(frequencies(shape), (shift[1], shift[0]), strict=True)
+    (phase_y, slope_y), (phase_x, slope_x) = (_phase_and_slope(*axis) for axis in axes)
     result = [y[:, None] * x for y, x in ((phase_y, phase_x), (phase_y, slope_x), (slope_y, phase_x))]
     total = jnp.pi * jnp.sum(shift)
     value, slope = jnp.cos(total), -jnp.pi * jnp.sin(total)
     return tuple(_with_corner(m, at, shape) for m, at in zip(result, (value, slope, slope), strict=True))
-
-
-def _axes(shape: Shape, shift: Float[Array, "2"]) -> tuple[tuple[np.ndarray, Array], tuple[np.ndarray, Array]]:
-    """Frequencies of an `rfft2` along y and x, in cycles per pixel, and how far an image moves along each."""
-    sx, sy = shift
-    return (np.fft.fftfreq(shape[0]), sy), (np.fft.rfftfreq(shape[1]), sx)
 
 
 def _with_corner(multiplier: Complex[Array, "y k"], corner: Float[Array, ""], shape: Shape) -> Complex[Array, "y k"]:

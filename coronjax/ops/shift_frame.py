@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Complex, Float, UInt32
 
 from .blur import gaussian, instead
 from .border import crop_border, fold_border, pad_and_taper
-from .shift import phase_factor, shift_multiplier
+from .shift import frequencies, phase_factor, shift_multiplier
 
 CARRIES = 0.1  # share of the interpolation weight with which a pixel passes its flags on
 CARRIES_OF_PEAK = 0.25  # the same over the largest weight, where all are small
@@ -73,7 +73,7 @@ def shift_frame(
     exact = jnp.all(jax.lax.stop_gradient(shift) == rounded) & (jax.lax.stop_gradient(blur) == 0)
     padded = pad_and_taper(image, padding)
     axes = [_kernel(n, s, blur, r, exact) for n, s, r in zip(padded.shape, shift[::-1], rounded[::-1], strict=True)]
-    soft = [gaussian(frequency, blur) for frequency in _frequencies(padded.shape)]
+    soft = [gaussian(frequency, blur) for frequency in frequencies(padded.shape)]
     moved = _filtered(padded, shift_multiplier(padded.shape, shift) * soft[0][:, None] * soft[1])
     # `instead` has the derivatives. To roll by a traced number takes a tenth of a shift: it is done where it is wanted.
     still, computed = jax.lax.stop_gradient((padded, moved))
@@ -81,11 +81,6 @@ def shift_frame(
     moved = instead(exact, whole, moved)
     flags, inside = _carried(dq, axes, rounded)
     return Shifted(crop_border(moved, padding), _propagated(variance, axes, padding), flags, inside)
-
-
-def _frequencies(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles per pixel along the two axes of an `rfft2`."""
-    return np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
 
 
 def _kernel(n: int, shift: Array, sigma: Array, rounded: Array, exact: Bool[Array, ""]) -> Float[Array, " n"]:
