@@ -238,11 +238,13 @@ class _Problem:
             self.weights[i], scale = _robust(self.rest(point, view, i), self.data[i].weight)
             misfit.append(scale)
             weight, rest = self.weights[i].ravel(), self.rest(point, view, i).ravel()
+            root = np.sqrt(weight)
             jacobian = self._jacobian(view, self.flux * (1 + point[self.count - 1]))
             jacobian -= (jacobian @ weight / weight.sum())[:, None]  # the pedestal takes the mean
             own = np.r_[0 : self.count, self.count + 2 * i : self.count + 2 * i + 2]
-            matrix[np.ix_(own, own)] += (jacobian * weight) @ jacobian.T
-            gradient[own] += (jacobian * weight) @ rest
+            jacobian *= root  # a product with its own transpose takes half the time of another
+            matrix[np.ix_(own, own)] += jacobian @ jacobian.T
+            gradient[own] += jacobian @ (root * rest)
         return _State(self.cost(point, views), matrix, gradient, np.array(misfit))
 
     def _jacobian(self, slopes: Slopes, flux: float) -> np.ndarray:
