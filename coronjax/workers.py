@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .errors import OptionsError
+from .fits_settings import read_settings_once
 from .garbage import collect_rarely
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def client_of(workers: int | None, scheduler: str | None, n_tasks: int) -> Itera
         Client(cluster, set_as_default=False) as client,
     ):
         client.run(collect_rarely)
+        client.run(read_settings_once)
         yield client
 
 

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "ops": {"cube", "options", "errors"},
     "io": {"cube", "errors"},
     "compiler": set(),
+    "fits_settings": set(),
     "garbage": set(),
     "program_files": {"compiler"},
     "programs": {"compiler", "program_files"},
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "result": {"cube", "options", "errors", "ops", "reduction", "io", "inputs"},  # the last for its types alone
     "pipeline": {"options", "chain", "inputs", "io", "programs", "reduction", "session", "result", "tally"},
     "library": {"ops", "options"},
-    "workers": {"errors", "garbage"},
+    "workers": {"errors", "fits_settings", "garbage"},
     "associations": {"errors", "io", "options", "pipeline", "workers"},
     "tally": {"cube", "io", "options", "inputs", "reduction"},  # all but the first for their types alone
     "advice": {"options"},
