@@ -68,11 +68,10 @@ def _run_command(name: str, words: list[str]) -> int:
         import tyro
 
         from .commands import command_class, session
-        from .fits_settings import settings_read_once
 
         chosen, default = command_class(name, words)
         command = tyro.cli(chosen, args=words, prog=f"coronjax {name}", description=COMMANDS[name], default=default)
-        with session(command), settings_read_once():
+        with session(command):
             return command()
 
 

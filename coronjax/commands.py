@@ -72,8 +72,9 @@ class Run(_OfAssociation):
     def __call__(self) -> int:
         """Reduce, telling of each step, and sum up."""
         from . import pipeline, report
+        from .fits_settings import settings_read_once
 
-        with report.Progress(_errors(self.quiet)) as progress:
+        with settings_read_once(), report.Progress(_errors(self.quiet)) as progress:
             result = pipeline.run(
                 self.asn,
                 output_dir=self.output_dir,

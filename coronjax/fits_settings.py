@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 def read_settings_once() -> None:
-    """Take what `astropy.io.fits.conf` says now for good: a tenth of the time of an association, for a process of ours.
+    """Put what the settings in `astropy.io.fits.conf` say now in their place, for good: for processes of ours.
+
+    One whose value in the user's configuration is no value is left as it is.
 
     Example:
         >>> with settings_read_once():  # which calls it
@@ -16,12 +18,13 @@ def read_settings_once() -> None:
     from astropy.io import fits
 
     for name, setting in list(fits.conf.items()):
-        setattr(type(fits.conf), name, setting())
+        with suppress(TypeError):
+            setattr(type(fits.conf), name, setting())
 
 
 @contextmanager
 def settings_read_once() -> Iterator[None]:
-    """Do so for the length of a `with` block, in which nobody changes the settings.
+    """Put values in the place of the settings for the length of a `with` block, in which nobody changes them.
 
     Example:
         >>> from astropy.io import fits

@@ -71,9 +71,13 @@ def client_of(workers: int | None, scheduler: str | None, n_tasks: int) -> Itera
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        client.run(collect_rarely)
-        client.run(read_settings_once)
+        client.register_worker_callbacks(_set_up)  # of workers that take the place of others too
         yield client
+
+
+def _set_up() -> None:
+    collect_rarely()
+    read_settings_once()
 
 
 def _environment(threads: int) -> dict[str, str]:

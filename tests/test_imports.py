@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "advice": {"options"},
     "inspection": {"options", "errors", "io", "advice"},
     "report": {"associations", "cube", "options", "result", "pipeline", "inspection", "demo"},
-    "commands": {"associations", "options", "pipeline", "report", "inspection", "simulate", "demo"},
+    "commands": {"associations", "fits_settings", "options", "pipeline", "report", "inspection", "simulate", "demo"},
     "demo": {"cube", "pipeline", "result", "session", "analysis", "simulate"},
     "star": {"errors", "options", "io", "simulate"},
     "simulate": {"cube", "errors", "io"},
