@@ -76,6 +76,7 @@ def client_of(workers: int | None, scheduler: str | None, n_tasks: int) -> Itera
 
 
 def _set_up() -> None:
+    """What a worker, which is a process of ours, does less often than Python and astropy by themselves."""
     collect_rarely()
     read_settings_once()
 

@@ -67,6 +67,8 @@ class StarModel:
         Returns:
             `Slopes`.
         """
+        from ..simulate.optics import in_pixels
+
         c, n = self.coronagraph, self.size
         image, slopes, field = np.zeros((n, n)), np.zeros((4, n, n)), np.zeros((n, n), complex)
         tilt = self.pixel * (source[0] * self.x[None, :] + source[1] * self.x[:, None])
@@ -78,7 +80,7 @@ class StarModel:
             in_x, in_y = self._to_detector(wavelength, centre, _GRID)
             share = (self.cell * self.pixel / wavelength) ** 2 / self.light
             focal = _between(in_y, stopped, in_x)
-            image += weight * share * _in_pixels(focal.real**2 + focal.imag**2)
+            image += weight * share * in_pixels(focal.real**2 + focal.imag**2)
             if i == self.middle:
                 slope = (2j * np.pi / wavelength * self.pixel * self.x).astype(np.complex64)
                 parts = [
@@ -86,7 +88,7 @@ class StarModel:
                     self._stopped(light * slope[:, None], wavelength),
                 ]
                 parts += [stopped * slope[None, :], stopped * slope[:, None]]
-                field = _in_pixels(focal)
+                field = in_pixels(focal)
                 in_x, in_y = self._to_detector(wavelength, centre, np.zeros(1))
                 slopes = 2 * share * np.stack([(field.conj() * _between(in_y, part, in_x)).real for part in parts])
         return Slopes(image, slopes[:2], slopes[2:], field)
@@ -127,12 +129,6 @@ class StarModel:
 def _between(in_y: np.ndarray, field: np.ndarray, in_x: np.ndarray) -> np.ndarray:
     """From the stop to the detector, in single precision: its rounding is far below what the model misses."""
     return np.asarray((in_y @ field.astype(np.complex64) @ in_x.T).astype(complex))
-
-
-def _in_pixels(nodes: np.ndarray) -> np.ndarray:
-    """Means over the two nodes across a pixel, along both axes; numpy's `mean` of so short axes is slow."""
-    rows = nodes[0::2] + nodes[1::2]
-    return np.asarray((rows[:, 0::2] + rows[:, 1::2]) / 4)
 
 
 def wavefront_modes() -> tuple[np.ndarray, np.ndarray]:
